@@ -1,0 +1,75 @@
+# DOPPLER: `make run` and `make test` are the two commands of a fresh machine; `make help`.
+# Everything generated lives under build/.
+
+CC      := clang
+B       := build
+WARN    := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror
+FP      := -ffp-contract=off
+CFLAGS  := $(WARN) $(FP) -O2 -g -MMD -MP -Iinclude -I. -D_POSIX_C_SOURCE=200809L
+SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+WASM_CFLAGS := $(WARN) $(FP) --target=wasm32-wasi -O3 -msimd128 -MMD -MP -Iinclude -I.
+WASM_LDFLAGS := --target=wasm32-wasi -mexec-model=reactor -Wl,--strip-all -Wl,--gc-sections \
+	-Wl,--export-dynamic -Wl,--export=malloc -Wl,--export=free -Wl,-z,stack-size=262144
+
+# Sources, by folder. gpu_web.c and browser/ exist only in wasm; storage/ and tools/ only natively.
+CORE    := $(wildcard memory/*.c gpu/*.c gpu/cpu/*.c tokenizer/*.c bridge/*.c loader/*.c inference/*.c debug/*.c)
+NATIVE  := $(filter-out gpu/gpu_web.c,$(CORE)) $(wildcard storage/*.c)
+WASM    := $(CORE) $(wildcard browser/*.c)
+TOOLS   := $(filter-out tools/embed.c,$(wildcard tools/*.c))
+WGSL    := $(wildcard gpu/wgsl/*.wgsl gpu/wgsl/weights/*.wgsl gpu/wgsl/kv/*.wgsl)
+UNIT    := $(wildcard tests/unit/test_*.c)
+KERNELS := $(filter-out tests/kernels/main_%.c,$(wildcard tests/kernels/*.c))
+
+obj      = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
+NATIVE_O := $(call obj,native,$(NATIVE)) $(B)/native/wgsl.o
+SAN_O    := $(call obj,san,$(NATIVE)) $(B)/san/wgsl.o
+WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
+
+.PHONY: all native wasm clean
+all: native wasm
+native: $(B)/doppler
+wasm: $(B)/doppler.wasm
+
+$(B)/embed: tools/embed.c
+	@mkdir -p $(@D)
+	$(CC) $(WARN) -O1 -o $@ $<
+$(B)/wgsl.c: $(B)/embed $(WGSL)
+	$(B)/embed $(WGSL) > $@
+
+$(B)/native/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(B)/native/wgsl.o: $(B)/wgsl.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(B)/san/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -c -o $@ $<
+$(B)/san/wgsl.o: $(B)/wgsl.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -c -o $@ $<
+$(B)/wasm/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(WASM_CFLAGS) -c -o $@ $<
+$(B)/wasm/wgsl.o: $(B)/wgsl.c
+	@mkdir -p $(@D)
+	$(CC) $(WASM_CFLAGS) -c -o $@ $<
+
+$(B)/doppler: $(NATIVE_O) $(call obj,native,$(TOOLS))
+	$(CC) -o $@ $^ -lcrypto -lm -lpthread
+$(B)/doppler.wasm: $(WASM_O)
+	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+
+# Unit tests: one program a file, cmocka, under ASan + UBSan.
+$(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(SAN_O)
+	$(CC) $(SAN) -o $@ $^ -lcmocka -lcrypto -lm -lpthread
+# Kernel tests: natively under sanitizers, and as wasm over WebGPU.
+$(B)/san/kernels: $(call obj,san,$(KERNELS) tests/kernels/main_native.c) $(SAN_O)
+	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
+$(B)/kernels.wasm: $(call obj,wasm,$(KERNELS) tests/kernels/main_wasm.c) $(filter-out $(B)/wasm/browser/%,$(WASM_O))
+	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,13 @@
+/* weights.h - the CPU's decoders, one row of a matrix at a time: twins of gpu/wgsl/weights/. */
+#ifndef GPU_CPU_WEIGHTS_H
+#define GPU_CPU_WEIGHTS_H
+
+#include "memory/format.h"
+
+/* out[i] = weight i of a stored row, i < cols. Exact: every intermediate is representable. */
+void weights_decode(weight_format format, const uint8_t *row, uint32_t cols, float *out);
+
+float half_to_float(uint16_t half);       /* IEEE binary16, subnormals included */
+uint16_t float_to_half(float value);      /* round to nearest even; overflow to infinity */
+
+#endif

@@ -1,0 +1,84 @@
+/* dims.h - the uniform of every kernel, as C and WGSL both see it: u32 and f32 words, in this
+ * order. The WGSL struct Dims of gpu/wgsl/NAME.wgsl has the same fields; gpu/cpu/NAME.c reads
+ * this one. "first" and "stride" fields count f32 elements of the buffer they name. */
+#ifndef GPU_DIMS_H
+#define GPU_DIMS_H
+
+#include <stdint.h>
+
+/* What changes from step to step lives in one storage buffer, so that recorded lists stay valid.
+ * Bound as array<u32> or as a struct State in WGSL. All words, 64 bytes. */
+typedef struct step_state {
+    uint32_t position;           /* timeline index of the step's first token */
+    uint32_t step;               /* sampled tokens so far; the next id goes to ring[step % n] */
+    uint32_t seed_lo, seed_hi;
+    float temperature;           /* > 0 where sample runs */
+    uint32_t top_k;              /* 0: off */
+    float top_p;                 /* 1: off */
+    float min_p;                 /* 0: off */
+    float repetition_penalty;    /* 1: off */
+    float presence_penalty;      /* 0: off */
+    uint32_t reserved[6];
+} step_state;
+
+/* gather: y[t, :] = W[ids[t], :] * scale.
+ * bindings: weights [rows, k] r, ids [tokens] u32 r, y [tokens, k] f32 w. */
+struct gather_dims { uint32_t rows, k, tokens; float scale; };
+
+/* rmsnorm: y[t, :] = x[first + t, :] / sqrt(mean(x^2) + eps) * vectors[gain + :].
+ * bindings: x [*, dim] r, vectors f32 r, y [tokens, dim] w. first: a row of x. */
+struct rmsnorm_dims { uint32_t dim, tokens, first; uint32_t gain; float eps; };
+
+/* flags of matvec and matmul */
+enum { PROJECT_BIAS = 1, PROJECT_ADD = 2 };
+
+/* matvec: y[y_first + r] = (ADD: y[..] +) sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]).
+ * matmul: y[t * y_stride + y_first + r] likewise from x[t, :], t < tokens.
+ * bindings: weights [rows, k] r, x [tokens, k] r, vectors f32 r, y w.  k % 32 == 0. */
+struct project_dims {
+    uint32_t rows, k, tokens;    /* tokens: 1 for matvec */
+    uint32_t y_first, y_stride;
+    uint32_t bias, flags;
+};
+
+/* rope_kv: rotates q and k of each token and writes k and v into the cache at state.position + t.
+ * qkv is [tokens, (heads + 2 * kv_heads) * head_dim]: q heads, k heads, v heads; q is rotated in
+ * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, context, head_dim]
+ * in the program's KV format: K, then V.
+ * bindings: state r, rope r, qkv w, kv w. */
+struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
+
+/* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over keys
+ * 0..position + t, split into `splits` ranges per token. With splits == 1 y is the result
+ * [tokens, heads * head_dim]; otherwise partial holds per (token, split, head) the unnormalised
+ * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
+ * attention_merge reduces them.
+ * bindings: state r, qkv r (as above), kv r, out w (y or partial). heads / kv_heads * head_dim
+ * <= ATTENTION_MAX_GROUP. */
+enum { ATTENTION_MAX_GROUP = 2048 };
+struct attention_dims {
+    uint32_t heads, kv_heads, head_dim, tokens, context, splits;
+    float scale;
+};
+
+/* attention_merge: bindings: partial r, y [tokens, heads * head_dim] w. */
+struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
+
+/* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
+ * bindings: gu r, y [tokens, hidden] w. activation: enum model_activation. */
+struct act_mul_dims { uint32_t hidden, tokens, activation; };
+
+/* argmax and sample: one workgroup per row of logits [rows, stride >= vocab] (stride 0: all rows
+ * share one). Penalties apply first: a token with counts[i] > 0 has its logit divided (if > 0) or
+ * multiplied by the repetition penalty, and lowered by the presence penalty. argmax: the lowest
+ * index of the largest. sample: z = logit / temperature; keep the top_k largest (ties of the
+ * last kept), then the fewest most probable tokens whose probabilities sum to >= top_p (ties
+ * kept), then those with p >= min_p * p_max; draw among them with u from the counter-based RNG
+ * (Threefry-2x32-20, Salmon et al. 2011) keyed by the seed at counter (index of the drawn token
+ * in the timeline + row, 0). Writes ids[row], and with ADVANCE: ids[0], ring[step % ring_size],
+ * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. */
+enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2 };
+struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
+
+#endif

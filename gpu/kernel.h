@@ -1,0 +1,33 @@
+/* kernel.h - the table of kernels: WGSL source, CPU twin, bindings, formats. Tests walk it. */
+#ifndef GPU_KERNEL_H
+#define GPU_KERNEL_H
+
+#include "gpu/gpu.h"
+#include "memory/format.h"
+
+typedef enum kernel_id {
+    KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
+    KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ARGMAX, KERNEL_SAMPLE,
+    KERNEL_COUNT
+} kernel_id;
+
+typedef enum kv_format { KV_F16, KV_F32, KV_COUNT } kv_format;
+
+/* What a kernel is linked with beside its own text. */
+typedef enum kernel_link { LINK_NOTHING, LINK_WEIGHTS, LINK_KV } kernel_link;
+
+typedef struct kernel {
+    const char *name, *source, *access;
+    kernel_link link;
+    gpu_twin_fn twin;
+} kernel;
+
+extern const kernel kernels[KERNEL_COUNT];
+extern const char *const kv_names[KV_COUNT];              /* "f16", "f32" */
+
+/* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT or 1. */
+uint32_t kernel_formats(kernel_id id);
+/* Description of one program. format: weight_format, kv_format or 0, by the kernel's link. */
+gpu_program_desc kernel_program(kernel_id id, uint32_t format);
+
+#endif

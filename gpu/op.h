@@ -1,0 +1,52 @@
+/* op.h - one function per kernel: shape checks, dims, grid, one recorded dispatch. Model code
+ * calls these only. op_<kernel> records gpu/wgsl/<kernel>.wgsl, whose twin is gpu/cpu/<kernel>.c
+ * and whose test is in tests/kernels/test_<kernel>.c. */
+#ifndef GPU_OP_H
+#define GPU_OP_H
+
+#include "gpu/dims.h"
+#include "gpu/kernel.h"
+
+/* Compiled programs, by kernel and format; 0 where not asked for. */
+typedef struct op_programs {
+    gpu_program of[KERNEL_COUNT][FORMAT_COUNT];
+} op_programs;
+
+/* Where operations are recorded. programs: borrowed. */
+typedef struct op_context {
+    gpu *g;
+    const op_programs *programs;
+} op_context;
+
+/* Weights [rows, cols] in a GPU buffer, rows contiguous as format.h says. */
+typedef struct matrix {
+    weight_format format;
+    uint32_t rows, cols;
+    gpu_buffer buffer;
+    uint64_t offset_bytes;       /* multiple of 256 */
+} matrix;
+
+/* Absent bias. */
+#define OP_NO_BIAS UINT32_MAX
+
+/* y[t, :] = W[ids[t], :] * scale */
+void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
+               float scale);
+/* y[t, :] = rmsnorm(x[first + t, :]) * gain; gain: element of vectors */
+void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, uint32_t first, uint32_t tokens,
+                uint32_t dim, gpu_buffer vectors, uint32_t gain, float eps);
+/* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
+ * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
+void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
+                gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope, gpu_buffer qkv,
+                gpu_buffer kv, struct rope_kv_dims dims);
+/* partial is used when dims.splits > 1 */
+void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
+                  gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims);
+void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
+/* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */
+void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
+
+#endif

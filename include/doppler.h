@@ -1,0 +1,186 @@
+/* doppler.h - LLM inference on WebGPU, for browsers and native tools.
+ *
+ *   doppler          one device (a GPU, or the CPU backend) and its compiled kernels
+ *   doppler_model    weights and tokenizer; immutable once loaded, shared by its sessions
+ *   doppler_session  one token timeline: KV cache, position, sampling state
+ *
+ * No call blocks and the library does no I/O of its own. Loading is a conversation: the model
+ * says which bytes it wants and where they go (doppler_model_next), the host brings them
+ * (doppler_model_fed). Work that waits for the device takes a callback, called once, from
+ * doppler_poll() or from the browser's event loop, never from inside the call that started it.
+ * Everything happens on the thread that called doppler_create(). */
+#ifndef DOPPLER_H
+#define DOPPLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DOPPLER_VERSION "0.1.0"
+
+#define DOPPLER_STATUSES(X)                                           \
+    X(OK,            "ok")                                            \
+    X(NO_MEMORY,     "host or GPU memory exhausted")                  \
+    X(NO_GPU,        "no usable WebGPU adapter")                      \
+    X(DEVICE_LOST,   "the GPU device was lost")                       \
+    X(GPU_ERROR,     "the GPU rejected a program or an operation")    \
+    X(IO,            "storage or network failure")                    \
+    X(BAD_FILE,      "malformed or corrupt model file")               \
+    X(UNSUPPORTED,   "architecture, format or feature not known")     \
+    X(BAD_ARGUMENT,  "an argument is out of range")                   \
+    X(CONTEXT_FULL,  "the session's context is full")                 \
+    X(BUSY,          "the session or model is busy")                  \
+    X(CANCELLED,     "cancelled by the caller")
+
+typedef enum doppler_status {
+#define X(name, text) DOPPLER_##name,
+    DOPPLER_STATUSES(X)
+#undef X
+    DOPPLER_STATUS_COUNT
+} doppler_status;
+
+/* "BAD_FILE"; static, never NULL. */
+const char *doppler_status_name(doppler_status status);
+/* "malformed or corrupt model file"; static, never NULL. */
+const char *doppler_status_text(doppler_status status);
+
+typedef struct doppler doppler;
+typedef struct doppler_model doppler_model;
+typedef struct doppler_session doppler_session;
+
+/* Called once, never from inside the call that was given it. */
+typedef void (*doppler_done_fn)(doppler_status status, void *user);
+
+/* ---- device */
+
+typedef enum doppler_device { DOPPLER_DEVICE_CPU, DOPPLER_DEVICE_GPU } doppler_device;
+
+/* Zero is every field's default. */
+typedef struct doppler_options {
+    doppler_device device;       /* GPU exists only in the wasm build, over the host's WebGPU */
+} doppler_options;
+
+/* NULL only when out of memory. options may be NULL. */
+doppler *doppler_create(const doppler_options *options);
+/* Sessions and models must have been destroyed. NULL is allowed. */
+void doppler_destroy(doppler *d);
+
+/* What went wrong last, one line, owned by d; "" when nothing did. */
+const char *doppler_message(const doppler *d);
+
+/* Runs due work and callbacks. Returns true while more is due: call again. */
+bool doppler_poll(doppler *d);
+
+/* ---- loading */
+
+/* Bytes [offset, offset + bytes) of the fetched range go to host memory at `host`, or where
+ * host is NULL into GPU buffer `buffer` at `to`. */
+typedef struct doppler_segment {
+    uint32_t offset, bytes;
+    void *host;
+    uint32_t buffer;
+    uint64_t to;
+} doppler_segment;
+
+/* One byte range that the model wants. Valid until it is fed. The host brings the bytes, checks
+ * that SHA-256 of all of them equals `sha256`, and moves the segments. Shard ranges of one file
+ * come in ascending order and may be streamed; several may be outstanding. */
+typedef struct doppler_request {
+    uint32_t id;
+    const char *file;                    /* relative to the package's folder */
+    uint64_t offset;
+    uint32_t bytes;
+    const uint8_t *sha256;               /* 32 bytes */
+    const doppler_segment *segments;
+    uint32_t segment_count;
+} doppler_request;
+
+typedef enum doppler_next {
+    DOPPLER_NEXT_REQUEST,                /* *request is filled */
+    DOPPLER_NEXT_WAIT,                   /* outstanding requests or the device come first */
+    DOPPLER_NEXT_READY,                  /* loaded: sessions may be created */
+    DOPPLER_NEXT_FAILED                  /* see doppler_message() */
+} doppler_next;
+
+/* Starts loading from the bytes of manifest.json, which are copied. On failure *model is NULL. */
+doppler_status doppler_model_create(doppler *d, const char *manifest, size_t bytes,
+                                    doppler_model **model);
+doppler_next doppler_model_next(doppler_model *model, doppler_request *request);
+/* The host's answer to a request. message: why it failed, or NULL. */
+void doppler_model_fed(doppler_model *model, uint32_t id, doppler_status status,
+                       const char *message);
+/* Bytes of all requests together, and fed so far. */
+void doppler_model_progress(const doppler_model *model, uint64_t *bytes, uint64_t *total);
+/* Sessions must have been destroyed; allowed while loading, when no request is outstanding. */
+void doppler_model_destroy(doppler_model *model);
+
+/* ---- text */
+
+/* Encodes UTF-8 text (invalid bytes read as U+FFFD). Special tokens in the text are recognised
+ * only with parse_special. Writes at most capacity ids and returns how many there are. */
+size_t doppler_model_encode(const doppler_model *model, const char *text, size_t bytes,
+                            bool add_bos, bool parse_special, uint32_t *ids, size_t capacity);
+uint32_t doppler_model_vocab(const doppler_model *model);
+uint32_t doppler_model_context(const doppler_model *model);    /* longest trained context */
+
+/* ---- sessions */
+
+typedef enum doppler_kv { DOPPLER_KV_F16, DOPPLER_KV_F32 } doppler_kv;
+typedef enum doppler_precision { DOPPLER_EXACT, DOPPLER_FAST } doppler_precision;
+
+/* Zero is every field's default. */
+typedef struct doppler_session_options {
+    uint32_t context;            /* KV capacity in tokens; 0: the model's, at most 8192 */
+    uint32_t chunk;              /* most tokens of one prefill step; 0: 512 */
+    doppler_kv kv;
+    doppler_precision precision; /* FAST permits kernels that round activations */
+} doppler_session_options;
+
+/* Plans and allocates; *session is set at once, usable after done(DOPPLER_OK). */
+doppler_status doppler_session_create(doppler_model *model, const doppler_session_options *options,
+                                      doppler_session **session, doppler_done_fn done,
+                                      void *user);
+/* Not while a callback of it is due: cancel and wait first. */
+void doppler_session_destroy(doppler_session *s);
+/* Tokens in the timeline, and the most it can hold. */
+uint32_t doppler_session_position(const doppler_session *s);
+uint32_t doppler_session_context(const doppler_session *s);
+
+/* Zero is every field's default, and greedy. */
+typedef struct doppler_sampling {
+    float temperature;           /* 0: greedy */
+    uint32_t top_k;              /* 0: off */
+    float top_p;                 /* 0 or 1: off */
+    float min_p;                 /* 0: off */
+    float repetition_penalty;    /* 0 or 1: off; Keskar et al. 2019, section 4.1 */
+    float presence_penalty;      /* 0: off; subtracted from each token present so far */
+    uint64_t seed;               /* same seed, same ids */
+} doppler_sampling;
+
+/* Receives each generated token and the text it completes: whole UTF-8 characters, bytes long,
+ * not NUL-terminated, valid during the call, possibly empty. Return false to stop. */
+typedef bool (*doppler_token_fn)(uint32_t id, const char *text, size_t bytes, void *user);
+
+/* ids is the whole timeline wanted, at least one token: the session reuses the longest prefix
+ * that it already holds, prefills the rest and generates up to max_tokens, ending early at a
+ * stop token of the model (which is not reported). done: OK, CANCELLED, CONTEXT_FULL when the
+ * context ended it, or a failure. */
+doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t count,
+                                const doppler_sampling *sampling, uint32_t max_tokens,
+                                doppler_token_fn token, doppler_done_fn done, void *user);
+/* Makes a running generation end with CANCELLED at the next token. */
+void doppler_cancel(doppler_session *s);
+
+/* Logits of every position of ids, from an empty timeline: out is [count, vocab] f32 and must
+ * live until done. */
+doppler_status doppler_logits(doppler_session *s, const uint32_t *ids, size_t count, float *out,
+                              doppler_done_fn done, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,56 @@
+/* manifest.h - manifest.json of an RDRR package, read strictly and written. The specification is
+ * docs/RDRR_FORMAT.md. */
+#ifndef LOADER_MANIFEST_H
+#define LOADER_MANIFEST_H
+
+#include "memory/arena.h"
+#include "memory/model.h"
+#include "memory/status.h"
+#include "memory/text.h"
+
+enum {
+    RDRR_BLOCK_BYTES = 1 << 20,           /* hashes.bin: one SHA-256 per block of a shard */
+    RDRR_SHARD_BYTES = 64 << 20,          /* default size of a shard */
+    RDRR_ALIGN = 4096,                    /* of a tensor's start within the shards */
+    RDRR_MAX_MANIFEST = 64 << 20
+};
+
+typedef struct rdrr_file { const char *file; uint64_t bytes; uint8_t sha256[32]; } rdrr_file;
+
+/* A contiguous part of a tensor in one shard. */
+typedef struct rdrr_span { uint32_t shard; uint64_t offset, bytes; } rdrr_span;
+
+typedef struct rdrr_tensor {
+    const char *name;                     /* in the source checkpoint, for people */
+    tensor_role role;
+    uint32_t layer;                       /* 0 for roles outside layers */
+    weight_format format;                 /* vectors: FORMAT_F32 */
+    uint32_t rows, cols;                  /* [rows, cols]; vectors [1, n] */
+    uint64_t bytes;                       /* rows * format_row_bytes; vectors n * 4 */
+    rdrr_span *spans;
+    uint32_t span_count;
+} rdrr_tensor;
+
+typedef struct manifest {
+    arena memory;                         /* holds everything below; owned */
+    model_config model;
+    const char *name;                     /* of the model */
+    const char *quantization;             /* "q4_k_m", "keep" ... */
+    const char *chat_template;            /* "" when there is none */
+    const char *source, *producer;        /* provenance */
+    rdrr_file tokenizer, hashes;
+    rdrr_file *shards;
+    uint32_t shard_count;
+    rdrr_tensor *tensors;
+    uint32_t tensor_count;
+} manifest;
+
+/* Fills *m; manifest_free whether it succeeded or not. Checks everything that can be checked
+ * without the shards: known fields, ranges, every role of the architecture present exactly once
+ * with its shape, spans inside shards and not overlapping, byte counts. */
+doppler_status manifest_parse(error *e, manifest *m, const char *json, size_t bytes);
+void manifest_free(manifest *m);
+/* Canonical JSON of a manifest, ending in a newline. */
+void manifest_write(const manifest *m, text *out);
+
+#endif

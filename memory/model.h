@@ -1,0 +1,82 @@
+/* model.h - what a model is, whoever wrote its file: the numbers of its architecture and the
+ * roles its tensors play. Filled by bridge/ from foreign configs and by loader/ from manifests;
+ * read by inference/. Nothing in it is inferred from names. */
+#ifndef MEMORY_MODEL_H
+#define MEMORY_MODEL_H
+
+#include "memory/format.h"
+#include <stdbool.h>
+
+enum { MODEL_MAX_STOPS = 16, MODEL_MAX_LAYERS = 1024 };
+
+typedef enum model_activation { ACTIVATION_SILU, ACTIVATION_COUNT } model_activation;
+
+typedef enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_COUNT } rope_type;
+
+/* Rotary position embedding, rotate-half, over the whole head (Su et al. 2021).
+ * inv_freq[i] = theta^(-2i / head_dim), then scaled by type. */
+typedef struct rope_config {
+    rope_type type;
+    float theta;
+    float factor;                        /* linear, llama3 */
+    float low_freq_factor, high_freq_factor;   /* llama3 */
+    uint32_t original_context;           /* llama3 */
+} rope_config;
+
+typedef struct model_config {
+    char architecture[32];               /* "llama" */
+    uint32_t layers, dim, hidden, heads, kv_heads, head_dim, vocab, context;
+    float norm_eps;
+    float attention_scale;               /* usually head_dim^-0.5 */
+    model_activation activation;
+    bool tied_head;                      /* logits use the embedding matrix */
+    bool attention_bias;                 /* q, k, v biases exist */
+    bool attention_out_bias;             /* o bias exists */
+    bool mlp_bias;                       /* gate, up, down biases exist */
+    rope_config rope;
+    bool has_bos, add_bos;               /* add_bos: encode() starts with bos */
+    uint32_t bos;
+    uint32_t stops[MODEL_MAX_STOPS], stop_count;
+} model_config;
+
+extern const char *const activation_names[ACTIVATION_COUNT];   /* "silu" */
+extern const char *const rope_names[ROPE_COUNT];               /* "default", "linear", "llama3" */
+
+/* X(role, name in manifests, per layer, is a matrix) Vectors are stored as f32.
+ * Shapes are [rows, cols]; vectors are [1, n]. */
+#define TENSOR_ROLES(X)                                                       \
+    X(EMBEDDING,  "embedding",  0, 1)   /* [vocab, dim] */                    \
+    X(HEAD,       "head",       0, 1)   /* [vocab, dim], absent when tied */  \
+    X(FINAL_NORM, "final_norm", 0, 0)   /* [dim] */                           \
+    X(ATTN_NORM,  "attn_norm",  1, 0)   /* [dim] */                           \
+    X(ATTN_Q,     "attn_q",     1, 1)   /* [heads * head_dim, dim] */         \
+    X(ATTN_K,     "attn_k",     1, 1)   /* [kv_heads * head_dim, dim] */      \
+    X(ATTN_V,     "attn_v",     1, 1)   /* [kv_heads * head_dim, dim] */      \
+    X(ATTN_O,     "attn_o",     1, 1)   /* [dim, heads * head_dim] */         \
+    X(ATTN_Q_BIAS, "attn_q_bias", 1, 0)                                       \
+    X(ATTN_K_BIAS, "attn_k_bias", 1, 0)                                       \
+    X(ATTN_V_BIAS, "attn_v_bias", 1, 0)                                       \
+    X(ATTN_O_BIAS, "attn_o_bias", 1, 0)                                       \
+    X(FFN_NORM,   "ffn_norm",   1, 0)   /* [dim] */                           \
+    X(FFN_GATE,   "ffn_gate",   1, 1)   /* [hidden, dim] */                   \
+    X(FFN_UP,     "ffn_up",     1, 1)   /* [hidden, dim] */                   \
+    X(FFN_DOWN,   "ffn_down",   1, 1)   /* [dim, hidden] */                   \
+    X(FFN_GATE_BIAS, "ffn_gate_bias", 1, 0)                                   \
+    X(FFN_UP_BIAS,   "ffn_up_bias",   1, 0)                                   \
+    X(FFN_DOWN_BIAS, "ffn_down_bias", 1, 0)
+
+typedef enum tensor_role {
+#define X(role, name, per_layer, matrix) ROLE_##role,
+    TENSOR_ROLES(X)
+#undef X
+    ROLE_COUNT
+} tensor_role;
+
+typedef struct role_info { const char *name; bool per_layer, matrix; } role_info;
+extern const role_info roles[ROLE_COUNT];
+
+tensor_role role_by_name(const char *name);            /* ROLE_COUNT when unknown */
+/* Shape the role must have in this model; false when the model has no such tensor. */
+bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
+
+#endif

@@ -1,0 +1,46 @@
+/* kernel_test.h - kernel tests as data, so that the same cases run on the CPU backend natively
+ * (under sanitizers) and on WebGPU from wasm, where nothing may block.
+ *
+ * A suite makes one case at a time: buffers with their first contents, a function that records
+ * the operation, and a check of what the device wrote against a plain double-precision
+ * reference computed in the test. */
+#ifndef TESTS_KERNEL_TEST_H
+#define TESTS_KERNEL_TEST_H
+
+#include "gpu/op.h"
+
+/* Reductions: largest error relative to the largest value. Decoders: 0. */
+#define KERNEL_TOLERANCE 1e-5
+
+typedef struct kernel_case {
+    char name[96];               /* "matvec q4_k 37x512 bias" */
+    uint32_t buffer_count;
+    struct {
+        void *data;              /* malloc'ed by make, freed by the harness */
+        size_t bytes;            /* multiple of 4 */
+        bool read_back;          /* data holds what the device left there when check runs */
+    } buffer[GPU_MAX_BINDINGS];
+    void (*record)(op_context o, const gpu_buffer *buffers, const void *user);
+    /* false: why says what was wrong, with numbers */
+    bool (*check)(const struct kernel_case *c, char *why, size_t why_bytes);
+    void *user;                  /* malloc'ed by make, freed by the harness */
+} kernel_case;
+
+typedef struct kernel_suite {
+    const char *name;
+    uint32_t cases;
+    void (*make)(uint32_t index, kernel_case *c);
+} kernel_suite;
+
+/* One per tests/kernels/test_<kernel>.c. */
+extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmul, suite_rope_kv,
+    suite_attention, suite_act_mul, suite_argmax, suite_sample;
+
+/* max |got - want| / max |want|; infinity when anything is not finite or want is all zero and
+ * got is not. */
+double kernel_error(const float *got, const double *want, size_t count);
+/* Deterministic values: uniform in [-1, 1), and random bits. */
+float kernel_random(uint64_t *seed);
+uint32_t kernel_random_bits(uint64_t *seed);
+
+#endif
