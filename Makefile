@@ -7,7 +7,7 @@ WARN    := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes 
 FP      := -ffp-contract=off
 CFLAGS  := $(WARN) $(FP) -O2 -g -MMD -MP -Iinclude -I. -D_POSIX_C_SOURCE=200809L
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-WASM_CFLAGS := $(WARN) $(FP) --target=wasm32-wasi -O3 -msimd128 -MMD -MP -Iinclude -I.
+WASM_CFLAGS := $(WARN) $(FP) --target=wasm32-wasi -O3 -msimd128 -MMD -MP -Iinclude -I. -D_POSIX_C_SOURCE=200809L
 WASM_LDFLAGS := --target=wasm32-wasi -mexec-model=reactor -Wl,--strip-all -Wl,--gc-sections \
 	-Wl,--export-dynamic -Wl,--export=malloc -Wl,--export=free -Wl,-z,stack-size=262144
 

@@ -16,7 +16,8 @@ enum {
     GPU_MAX_BINDINGS = 8,        /* storage buffers of a program: WebGPU's default limit */
     GPU_MAX_CONSTANTS = 4,
     GPU_MAX_SOURCES = 3,
-    GPU_MAX_DIMS_BYTES = 256
+    GPU_MAX_DIMS_BYTES = 256,
+    GPU_MAX_PENDING = 256        /* callbacks due or operations unfinished at one time */
 };
 
 enum gpu_feature {
@@ -38,6 +39,7 @@ typedef struct gpu_limits {
  * opened before it created the wasm instance; it exists in the wasm build only. */
 gpu *gpu_cpu_create(void);
 gpu *gpu_web_create(void);
+/* Callbacks that are still due are not called any more. NULL is allowed. */
 void gpu_destroy(gpu *g);
 
 const gpu_limits *gpu_get_limits(const gpu *g);
@@ -94,8 +96,8 @@ typedef struct gpu_program_desc {
     uint32_t format;                             /* handed to the twin */
 } gpu_program_desc;
 
-/* Compiles a batch. handles[i] are valid at once and usable after done: OK or GPU_ERROR, with
- * the label and the compiler's first line in gpu_message. */
+/* Compiles a batch. handles[i] are valid at once and usable after done: OK or GPU_ERROR (then all
+ * of them have been destroyed), with the label and the compiler's first line in gpu_message. */
 void gpu_programs_create(gpu *g, const gpu_program_desc *descs, size_t count,
                          gpu_program *handles, doppler_done_fn done, void *user);
 void gpu_program_destroy(gpu *g, gpu_program p);          /* 0 is allowed */
@@ -113,7 +115,7 @@ typedef struct gpu_binding {
 void gpu_record_begin(gpu *g);
 void gpu_dispatch(gpu *g, gpu_program p, const gpu_binding *bindings, size_t count,
                   const void *dims, size_t dims_bytes, uint32_t x, uint32_t y, uint32_t z);
-gpu_list gpu_record_end(gpu *g);
+gpu_list gpu_record_end(gpu *g);                          /* 0: out of memory */
 void gpu_list_destroy(gpu *g, gpu_list list);             /* 0 is allowed */
 
 /* A range read back after a submit. out must live until done. */

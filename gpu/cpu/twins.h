@@ -1,0 +1,19 @@
+/* twins.h - the CPU twin of every kernel: gpu/cpu/NAME.c runs the whole dispatch of
+ * gpu/wgsl/NAME.wgsl in plain C. Bindings and dims are in gpu/dims.h. */
+#ifndef GPU_CPU_TWINS_H
+#define GPU_CPU_TWINS_H
+
+#include "gpu/gpu.h"
+
+void twin_gather(const gpu_call *call);
+void twin_rmsnorm(const gpu_call *call);
+void twin_matvec(const gpu_call *call);
+void twin_matmul(const gpu_call *call);
+void twin_rope_kv(const gpu_call *call);
+void twin_attention(const gpu_call *call);
+void twin_attention_merge(const gpu_call *call);
+void twin_act_mul(const gpu_call *call);
+void twin_argmax(const gpu_call *call);
+void twin_sample(const gpu_call *call);
+
+#endif
