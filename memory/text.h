@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Zero-initialise; data is owned and NUL-terminated once anything was added. ok turns false,
- * and stays so, when memory ran out: check once at the end. */
+/* Zero-initialise; data is owned and NUL-terminated once anything was added. failed turns
+ * true, and stays so, when memory ran out: check once at the end. */
 typedef struct text {
     char *data;
     size_t bytes, capacity;
@@ -18,7 +18,8 @@ void text_add(text *t, const char *bytes, size_t count);
 __attribute__((format(printf, 2, 3)))
 #endif
 void text_format(text *t, const char *format, ...);
-/* A JSON string literal with quotes: control characters, quote and backslash escaped. */
+/* A JSON string literal with quotes: control characters, quote and backslash escaped, ill-formed
+ * UTF-8 as U+FFFD. */
 void text_json(text *t, const char *bytes, size_t count);
 void text_free(text *t);
 
