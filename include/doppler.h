@@ -161,8 +161,11 @@ typedef struct doppler_sampling {
     uint64_t seed;               /* same seed, same ids */
 } doppler_sampling;
 
+#define DOPPLER_NO_TOKEN UINT32_MAX
+
 /* Receives each generated token and the text it completes: whole UTF-8 characters, bytes long,
- * not NUL-terminated, valid during the call, possibly empty. Return false to stop. */
+ * not NUL-terminated, valid during the call, possibly empty. A character that the text breaks
+ * off in comes last, as U+FFFD with id DOPPLER_NO_TOKEN. Return false to stop. */
 typedef bool (*doppler_token_fn)(uint32_t id, const char *text, size_t bytes, void *user);
 
 /* ids is the whole timeline wanted, at least one token: the session reuses the longest prefix
@@ -179,6 +182,11 @@ void doppler_cancel(doppler_session *s);
  * live until done. */
 doppler_status doppler_logits(doppler_session *s, const uint32_t *ids, size_t count, float *out,
                               doppler_done_fn done, void *user);
+
+/* Negative log-likelihood, in nats, of each of ids[1..] given the ids before it, from an empty
+ * timeline: nll is [count - 1] f32 and must live until done. Perplexity is exp of the mean. */
+doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t count, float *nll,
+                             doppler_done_fn done, void *user);
 
 #ifdef __cplusplus
 }

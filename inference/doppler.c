@@ -1,0 +1,48 @@
+/* doppler.c - the device object: created first, destroyed last, home of the last message. */
+#include "inference/engine.h"
+
+#include <stdlib.h>
+
+static void device_lost(doppler_status status, void *user) {
+    doppler *d = user;
+    d->lost = true;
+    fail(&d->error, status, "%s", gpu_message(d->g));
+}
+
+/* The WebGPU backend exists where a JavaScript host does. */
+#ifdef __wasm__
+static gpu *create_device(doppler_device device) {
+    return device == DOPPLER_DEVICE_GPU ? gpu_web_create() : gpu_cpu_create();
+}
+#else
+static gpu *create_device(doppler_device device) {
+    return device == DOPPLER_DEVICE_CPU ? gpu_cpu_create() : NULL;
+}
+#endif
+
+doppler *doppler_create(const doppler_options *options) {
+    doppler *d = calloc(1, sizeof *d);
+    if (!d) return NULL;
+    doppler_device device = options ? options->device : DOPPLER_DEVICE_CPU;
+    d->is_cpu = device == DOPPLER_DEVICE_CPU;
+    d->g = create_device(device);
+    if (!d->g) {
+        free(d);
+        return NULL;
+    }
+    gpu_on_lost(d->g, device_lost, d);
+    return d;
+}
+
+void doppler_destroy(doppler *d) {
+    if (!d) return;
+    while (gpu_poll(d->g)) {}                 /* callbacks still due may own memory */
+    for (int k = 0; k < KERNEL_COUNT; k++)
+        for (int f = 0; f < FORMAT_COUNT; f++) gpu_program_destroy(d->g, d->programs.of[k][f]);
+    gpu_destroy(d->g);
+    free(d);
+}
+
+const char *doppler_message(const doppler *d) { return d->error.message; }
+
+bool doppler_poll(doppler *d) { return gpu_poll(d->g); }

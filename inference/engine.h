@@ -1,0 +1,126 @@
+/* engine.h - the three objects behind doppler.h, as inference/ sees them. */
+#ifndef INFERENCE_ENGINE_H
+#define INFERENCE_ENGINE_H
+
+#include "gpu/op.h"
+#include "loader/load.h"
+#include "memory/status.h"
+#include "tokenizer/tokenizer.h"
+
+struct doppler {
+    gpu *g;                      /* owned */
+    bool lost;
+    bool is_cpu;
+    op_programs programs;        /* compiled so far, shared by all models */
+    error error;
+};
+
+typedef enum model_stage { MODEL_LOADING, MODEL_READY, MODEL_FAILED } model_stage;
+
+struct doppler_model {
+    doppler *d;                  /* borrowed */
+    model_stage stage;
+    manifest manifest;
+    arena memory;                /* plan and loader */
+    weights weights;
+    loader loader;
+    tokenizer *tokenizer;        /* owned */
+    bool buffers_ready, programs_ready;
+    uint32_t waiting;            /* device callbacks that are due */
+    bool destroyed;              /* by the user, while callbacks were due */
+};
+
+/* The GPU memory of a session, planned once. All activations f32, [chunk, ...]. */
+typedef struct session_buffers {
+    gpu_buffer state;            /* struct step_state */
+    gpu_buffer ids;              /* [chunk] u32: tokens of the step */
+    gpu_buffer ring;             /* [RING_TOKENS] u32: sampled ids */
+    gpu_buffer counts;           /* [vocab] u32: occurrences in the timeline */
+    gpu_buffer rope;             /* [context, head_dim / 2] pairs (cos, sin) */
+    gpu_buffer x;                /* [chunk, dim] residual stream */
+    gpu_buffer normed;           /* [chunk, dim] */
+    gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
+    gpu_buffer attended;         /* [chunk, heads * head_dim] */
+    gpu_buffer partial;          /* [splits, heads, head_dim + 2] */
+    gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
+    gpu_buffer activated;        /* [chunk, hidden] */
+    gpu_buffer logits;           /* [logit_rows, vocab] */
+} session_buffers;
+
+enum {
+    SESSION_BUFFERS = sizeof(session_buffers) / sizeof(gpu_buffer),
+    RING_TOKENS = 64,            /* a power of two, more than two submits' tokens */
+    MAX_CONTEXT_DEFAULT = 8192,
+    DEFAULT_CHUNK = 512
+};
+
+/* A recorded step and what it was recorded for. */
+typedef struct recorded {
+    gpu_list list;
+    uint32_t tokens;             /* of the step */
+    int sampler;                 /* kernel_id of the sampler at its end, or -1 */
+    bool penalize;
+} recorded;
+
+struct generation;
+struct logits_pass;
+
+struct doppler_session {
+    doppler_model *model;        /* borrowed */
+    uint32_t context, chunk, splits;
+    uint32_t logit_rows;         /* rows of logits that a step can leave, <= chunk */
+    kv_format kv;
+    session_buffers buffers;
+    gpu_buffer *kv_buffers;      /* [layers]; K and V of a layer: [2, kv_heads, context, head_dim] */
+    bool ready;
+    uint32_t *timeline;          /* [context] ids */
+    uint32_t timeline_tokens;    /* accepted */
+    uint32_t cached_tokens;      /* of those, present in the KV cache */
+    recorded chunk_list, last_list, decode_list;
+    struct generation *generation;        /* running, owned; NULL when idle */
+    struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
+    doppler_done_fn created;     /* of doppler_session_create */
+    void *created_user;
+};
+
+/* ---- programs.c */
+
+typedef struct program_want { kernel_id kernel; uint32_t format; } program_want;
+/* Compiles what is not compiled yet. done as doppler_done_fn. NO_MEMORY is returned at once. */
+doppler_status programs_compile(doppler *d, const program_want *wants, size_t count,
+                                doppler_done_fn done, void *user);
+
+/* ---- rope.c */
+
+/* inv_freq[i], i < head_dim / 2. */
+void rope_frequencies(const rope_config *r, uint32_t head_dim, float *inv_freq);
+/* Rows [first, first + count) of the table: out[count, head_dim / 2] pairs (cos, sin). */
+void rope_rows(const float *inv_freq, uint32_t head_dim, uint32_t first, uint32_t count,
+               float *out);
+
+/* ---- forward.c: the graph, recorded */
+
+/* Embedding and all layers for `tokens` ids at state.position; leaves the residual in x. */
+void forward_layers(const doppler_session *s, uint32_t tokens);
+/* Final norm and head of rows [first, first + tokens) of x into logits [tokens, vocab]. */
+void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
+
+/* ---- session.c */
+
+op_context session_ops(const doppler_session *s);
+/* Uploads the state and the token ids of a step. */
+void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,
+                        uint32_t tokens);
+/* The list of a step of `tokens`; with a sampler (a kernel_id, else -1) it ends by sampling from
+ * the last token's logits. Recorded anew only when the step differs from r's. */
+gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int sampler,
+                      bool penalize);
+/* Whether work may start; ids within the vocabulary, at most `context` of them. */
+doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count);
+
+/* ---- generate.c, logits.c */
+
+bool generation_cancel(doppler_session *s);
+bool logits_cancel(doppler_session *s);
+
+#endif

@@ -1,0 +1,237 @@
+/* generate.c - prompt in, tokens out, as a state machine over submits.
+ *
+ * The GPU keeps position, sampled token and RNG counter, so several steps are encoded ahead and
+ * the host only reads ids: two submits are in flight, and a stop token is noticed a few tokens
+ * late and trimmed. A step i feeds the token that step i - 1 sampled; step 0 ends the prompt. */
+#include "inference/engine.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FLIGHTS = 2,                 /* submits in flight on a GPU */
+    FLIGHT_TOKENS = 4            /* steps of one submit there */
+};
+
+typedef struct flight { uint32_t ids[FLIGHT_TOKENS], count; } flight;
+
+struct generation {
+    doppler_session *s;
+    uint32_t prompt_tokens, prefilled;     /* prefilled: of the prompt, submitted or cached */
+    uint32_t limit;                        /* most tokens to sample */
+    bool context_bound;                    /* limit is the context's, not the caller's */
+    uint32_t steps, accepted;              /* sampled: submitted, and delivered */
+    step_state state;
+    kernel_id sampler;
+    bool penalize;
+    flight flights[FLIGHTS];
+    uint32_t launched, landed;             /* flights, in order */
+    bool chunk_running, ended, cancelled;
+    doppler_status status;
+    token_stream stream;
+    char *text;                            /* [tokenizer_stream_max] */
+    doppler_token_fn token;
+    doppler_done_fn done;
+    void *user;
+};
+
+static void advance(struct generation *g);
+
+static void end(struct generation *g, doppler_status status) {
+    if (g->ended) return;
+    g->ended = true;
+    g->status = status;
+}
+
+/* Nothing is in flight: settle the timeline and tell the caller. */
+static void finish(struct generation *g) {
+    doppler_session *s = g->s;
+    uint32_t fed = g->steps ? g->steps - 1 : 0;          /* sampled tokens that were fed back */
+    bool broken = g->status && g->status != DOPPLER_CANCELLED &&
+                  g->status != DOPPLER_CONTEXT_FULL;
+    s->cached_tokens = broken ? 0 : g->prefilled + (fed < g->accepted ? fed : g->accepted);
+    if (g->prefilled < g->prompt_tokens) s->timeline_tokens = s->cached_tokens;
+    size_t bytes = tokenizer_stream_end(&g->stream, g->text);
+    if (bytes) g->token(DOPPLER_NO_TOKEN, g->text, bytes, g->user);
+    s->generation = NULL;
+    g->done(g->status, g->user);
+    free(g->text);
+    free(g);
+}
+
+static bool is_stop(const model_config *m, uint32_t id) {
+    for (uint32_t i = 0; i < m->stop_count; i++)
+        if (m->stops[i] == id) return true;
+    return false;
+}
+
+/* Delivers one sampled token. */
+static void accept(struct generation *g, uint32_t id) {
+    doppler_session *s = g->s;
+    if (g->accepted == g->limit) return;
+    if (is_stop(&s->model->manifest.model, id)) {
+        end(g, DOPPLER_OK);
+        return;
+    }
+    s->timeline[s->timeline_tokens++] = id;
+    g->accepted++;
+    size_t bytes = tokenizer_stream(s->model->tokenizer, &g->stream, id, g->text);
+    if (!g->token(id, g->text, bytes, g->user)) end(g, DOPPLER_CANCELLED);
+    else if (g->accepted == g->limit) end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
+}
+
+static void flight_landed(doppler_status status, void *user) {
+    struct generation *g = user;
+    const flight *f = &g->flights[g->landed++ % FLIGHTS];
+    if (status) end(g, fail(&g->s->model->d->error, status, "%s", gpu_message(g->s->model->d->g)));
+    for (uint32_t i = 0; i < f->count && !g->ended; i++) accept(g, f->ids[i]);
+    advance(g);
+}
+
+/* Submits `count` steps of a list that ends by sampling, and reads their ids from the ring. */
+static void launch(struct generation *g, gpu_list list, uint32_t count) {
+    flight *f = &g->flights[g->launched++ % FLIGHTS];
+    f->count = count;
+    gpu_readback ids = {g->s->buffers.ring, g->steps % RING_TOKENS * sizeof(uint32_t),
+                        count * sizeof(uint32_t), f->ids};
+    g->steps += count;
+    gpu_submit(g->s->model->d->g, list, count, &ids, flight_landed, g);
+}
+
+static void chunk_done(doppler_status status, void *user) {
+    struct generation *g = user;
+    g->chunk_running = false;
+    if (status) end(g, fail(&g->s->model->d->error, status, "%s", gpu_message(g->s->model->d->g)));
+    advance(g);
+}
+
+/* The next chunk of the prompt; the last one samples. */
+static void prefill(struct generation *g) {
+    doppler_session *s = g->s;
+    uint32_t left = g->prompt_tokens - g->prefilled;
+    uint32_t tokens = left < s->chunk ? left : s->chunk;
+    g->state.position = g->prefilled;
+    session_write_step(s, &g->state, s->timeline + g->prefilled, tokens);
+    g->prefilled += tokens;
+    if (tokens == left) {
+        launch(g, session_step(s, &s->last_list, tokens, (int)g->sampler, g->penalize), 1);
+        return;
+    }
+    g->chunk_running = true;
+    gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, tokens, -1, false), 1, NULL,
+               chunk_done, g);
+}
+
+/* Decode steps for one submit: within the ring's end and the limit. One at a time on the CPU,
+ * where looking ahead would be computing in vain. */
+static uint32_t flight_steps(const struct generation *g) {
+    uint32_t count = g->s->model->d->is_cpu ? 1 : FLIGHT_TOKENS;
+    uint32_t ring = RING_TOKENS - g->steps % RING_TOKENS, left = g->limit - g->steps;
+    if (count > ring) count = ring;
+    return count < left ? count : left;
+}
+
+/* One arrow of the state machine: starts what can be started, or finishes. */
+static void advance(struct generation *g) {
+    doppler_session *s = g->s;
+    if (g->cancelled) end(g, DOPPLER_CANCELLED);
+    uint32_t flights = s->model->d->is_cpu ? 1 : FLIGHTS;
+    while (!g->ended && !g->chunk_running && g->launched - g->landed < flights) {
+        if (g->prefilled < g->prompt_tokens) prefill(g);
+        else if (g->steps < g->limit)
+            launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize),
+                   flight_steps(g));
+        else if (g->launched == g->landed)
+            end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
+        else break;
+    }
+    if (g->ended && !g->chunk_running && g->launched == g->landed) finish(g);
+}
+
+bool generation_cancel(doppler_session *s) {
+    if (!s->generation) return false;
+    s->generation->cancelled = true;
+    return true;
+}
+
+/* ---- start */
+
+static doppler_status check_sampling(error *e, const doppler_sampling *p) {
+    const struct { const char *name; float value, max; } ranges[] = {
+        {"temperature", p->temperature, 1e6f}, {"top_p", p->top_p, 1},
+        {"min_p", p->min_p, 1}, {"repetition penalty", p->repetition_penalty, 1e6f}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (!(ranges[i].value >= 0 && ranges[i].value <= ranges[i].max))
+            return fail(e, DOPPLER_BAD_ARGUMENT, "%s is %g, allowed are 0 to %g", ranges[i].name,
+                        (double)ranges[i].value, (double)ranges[i].max);
+    if (!isfinite(p->presence_penalty))
+        return fail(e, DOPPLER_BAD_ARGUMENT, "presence penalty is not a number");
+    return DOPPLER_OK;
+}
+
+static void set_sampling(struct generation *g, const doppler_sampling *p) {
+    g->sampler = p->temperature > 0 ? KERNEL_SAMPLE : KERNEL_ARGMAX;
+    g->state = (step_state){
+        .seed_lo = (uint32_t)p->seed, .seed_hi = (uint32_t)(p->seed >> 32),
+        .temperature = p->temperature, .top_k = p->top_k,
+        .top_p = p->top_p > 0 ? p->top_p : 1, .min_p = p->min_p,
+        .repetition_penalty = p->repetition_penalty > 0 ? p->repetition_penalty : 1,
+        .presence_penalty = p->presence_penalty};
+    g->penalize = g->state.repetition_penalty != 1 || g->state.presence_penalty != 0;
+}
+
+/* counts[id]: how often id stands in the prompt. */
+static doppler_status write_counts(doppler_session *s, const uint32_t *ids, size_t count) {
+    uint32_t vocab = s->model->manifest.model.vocab;
+    uint32_t *counts = calloc(vocab, sizeof *counts);
+    if (!counts) return fail(&s->model->d->error, DOPPLER_NO_MEMORY, "token counts");
+    for (size_t i = 0; i < count; i++) counts[ids[i]]++;
+    gpu_write(s->model->d->g, s->buffers.counts, 0, counts, vocab * sizeof *counts);
+    free(counts);
+    return DOPPLER_OK;
+}
+
+/* Tokens of ids that are in the KV cache; the last one is always fed again, for its logits. */
+static uint32_t cached_prefix(const doppler_session *s, const uint32_t *ids, size_t count) {
+    uint32_t n = 0;
+    while (n < s->cached_tokens && n + 1 < count && s->timeline[n] == ids[n]) n++;
+    return n;
+}
+
+doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t count,
+                                const doppler_sampling *sampling, uint32_t max_tokens,
+                                doppler_token_fn token, doppler_done_fn done, void *user) {
+    error *e = &s->model->d->error;
+    const doppler_sampling p = sampling ? *sampling : (doppler_sampling){0};
+    doppler_status status = session_check(s, ids, count);
+    if (!status) status = check_sampling(e, &p);
+    if (status) return status;
+    struct generation *g = calloc(1, sizeof *g);
+    char *text = malloc(tokenizer_stream_max(s->model->tokenizer));
+    if (g) set_sampling(g, &p);
+    if (!g || !text) status = fail(e, DOPPLER_NO_MEMORY, "generation");
+    else if (g->penalize) status = write_counts(s, ids, count);
+    if (status) {
+        free(g);
+        free(text);
+        return status;
+    }
+    uint32_t room = s->context - (uint32_t)count;
+    g->s = s;
+    g->prompt_tokens = (uint32_t)count;
+    g->prefilled = cached_prefix(s, ids, count);
+    g->context_bound = room < max_tokens;
+    g->limit = g->context_bound ? room : max_tokens;
+    g->text = text;
+    g->token = token;
+    g->done = done;
+    g->user = user;
+    memcpy(s->timeline, ids, count * sizeof *ids);
+    s->timeline_tokens = (uint32_t)count;
+    s->generation = g;
+    advance(g);
+    return DOPPLER_OK;
+}

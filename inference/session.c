@@ -1,0 +1,244 @@
+/* session.c - a timeline's GPU memory, planned and allocated once, and its recorded steps. */
+#include "inference/engine.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LOGITS_BYTES = 16 << 20,     /* most logits kept at once when all are wanted */
+    SPLIT_KEYS = 64,             /* fewest keys worth a workgroup of their own */
+    SPLIT_GROUPS = 256,          /* workgroups that fill a large GPU: two for each of 128 cores */
+    ROPE_ROWS = 256              /* table rows computed and uploaded at a time */
+};
+
+op_context session_ops(const doppler_session *s) {
+    return (op_context){s->model->d->g, &s->model->d->programs};
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* ---- plan */
+
+/* One row per buffer of session_buffers, in its order, then the KV buffers. */
+static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
+    const model_config *m = &s->model->manifest.model;
+    uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
+    uint64_t kv_dim = (uint64_t)m->kv_heads * m->head_dim;
+    const gpu_buffer_desc fixed[SESSION_BUFFERS] = {
+        {sizeof(step_state), "state"},
+        {chunk * 4, "ids"},
+        {RING_TOKENS * 4, "ring"},
+        {(uint64_t)m->vocab * 4, "counts"},
+        {(uint64_t)s->context * m->head_dim * f, "rope"},
+        {chunk * m->dim * f, "x"},
+        {chunk * m->dim * f, "normed"},
+        {chunk * (q_dim + 2 * kv_dim) * f, "qkv"},
+        {chunk * q_dim * f, "attended"},
+        {(uint64_t)s->splits * m->heads * (m->head_dim + 2) * f, "partial"},
+        {chunk * 2 * m->hidden * f, "gate_up"},
+        {chunk * m->hidden * f, "activated"},
+        {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
+    };
+    memcpy(out, fixed, sizeof fixed);
+    uint64_t element = s->kv == KV_F16 ? 2 : 4;
+    for (uint32_t i = 0; i < m->layers; i++)
+        out[SESSION_BUFFERS + i] =
+            (gpu_buffer_desc){2 * (uint64_t)s->context * kv_dim * element, "kv"};
+}
+
+static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uint32_t count) {
+    const gpu_limits *limits = gpu_get_limits(d->g);
+    for (uint32_t i = 0; i < count; i++)
+        if (descs[i].bytes > limits->binding_bytes || descs[i].bytes > limits->buffer_bytes)
+            return fail(&d->error, DOPPLER_NO_MEMORY,
+                        "session: %s of %" PRIu64 " bytes, this device binds at most %" PRIu64
+                        "; use a smaller context", descs[i].label, descs[i].bytes,
+                        limits->binding_bytes);
+    return DOPPLER_OK;
+}
+
+/* ---- creation: buffers, then programs, then the RoPE table */
+
+static void created(doppler_session *s, doppler_status status) {
+    s->ready = status == DOPPLER_OK;
+    s->created(status, s->created_user);
+}
+
+static doppler_status write_rope(doppler_session *s) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t row_bytes = m->head_dim * 4;
+    float *frequencies = malloc(m->head_dim / 2 * sizeof *frequencies);
+    float *rows = malloc((size_t)ROPE_ROWS * row_bytes);
+    bool room = frequencies && rows;
+    if (room) {
+        rope_frequencies(&m->rope, m->head_dim, frequencies);
+        for (uint32_t p = 0; p < s->context; p += ROPE_ROWS) {
+            uint32_t count = min_u32(ROPE_ROWS, s->context - p);
+            rope_rows(frequencies, m->head_dim, p, count, rows);
+            gpu_write(s->model->d->g, s->buffers.rope, (uint64_t)p * row_bytes, rows,
+                      (size_t)count * row_bytes);
+        }
+    }
+    free(frequencies);
+    free(rows);
+    return room ? DOPPLER_OK
+                : fail(&s->model->d->error, DOPPLER_NO_MEMORY, "RoPE table");
+}
+
+static void programs_done(doppler_status status, void *user) {
+    doppler_session *s = user;
+    created(s, status ? status : write_rope(s));
+}
+
+static void buffers_done(doppler_status status, void *user) {
+    doppler_session *s = user;
+    doppler *d = s->model->d;
+    if (status) {
+        memset(&s->buffers, 0, sizeof s->buffers);      /* the backend has destroyed them */
+        memset(s->kv_buffers, 0, s->model->manifest.model.layers * sizeof *s->kv_buffers);
+        fail(&d->error, status, "session of %" PRIu32 " tokens: %s", s->context,
+             gpu_message(d->g));
+        created(s, status);
+        return;
+    }
+    const program_want wants[] = {{KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv},
+                                  {KERNEL_ATTENTION_MERGE, 0}};
+    status = programs_compile(d, wants, sizeof wants / sizeof wants[0], programs_done, s);
+    if (status) created(s, status);
+}
+
+static doppler_status allocate(doppler_session *s) {
+    doppler *d = s->model->d;
+    uint32_t layers = s->model->manifest.model.layers, count = SESSION_BUFFERS + layers;
+    gpu_buffer_desc *descs = calloc(count, sizeof *descs);
+    gpu_buffer *handles = calloc(count, sizeof *handles);
+    s->kv_buffers = calloc(layers, sizeof *s->kv_buffers);
+    s->timeline = malloc(s->context * sizeof *s->timeline);
+    doppler_status status = DOPPLER_OK;
+    if (!descs || !handles || !s->kv_buffers || !s->timeline)
+        status = fail(&d->error, DOPPLER_NO_MEMORY, "session of %" PRIu32 " tokens", s->context);
+    if (!status) {
+        plan_buffers(s, descs);
+        status = check_limits(d, descs, count);
+    }
+    if (!status) {
+        gpu_buffers_create(d->g, descs, count, handles, buffers_done, s);
+        memcpy(&s->buffers, handles, sizeof s->buffers);
+        memcpy(s->kv_buffers, handles + SESSION_BUFFERS, layers * sizeof *handles);
+    }
+    free(descs);
+    free(handles);
+    return status;
+}
+
+static doppler_status check_options(doppler_model *m, const doppler_session_options *o) {
+    error *e = &m->d->error;
+    if (m->stage != MODEL_READY) return fail(e, DOPPLER_BUSY, "the model is not loaded");
+    if (o->context > m->manifest.model.context)
+        return fail(e, DOPPLER_BAD_ARGUMENT, "context %" PRIu32 ", the model was trained for %"
+                    PRIu32, o->context, m->manifest.model.context);
+    return DOPPLER_OK;
+}
+
+doppler_status doppler_session_create(doppler_model *m, const doppler_session_options *options,
+                                      doppler_session **session, doppler_done_fn done,
+                                      void *user) {
+    *session = NULL;
+    doppler_session_options o = options ? *options : (doppler_session_options){0};
+    doppler_status status = check_options(m, &o);
+    if (status) return status;
+    doppler_session *s = calloc(1, sizeof *s);
+    if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
+    const model_config *c = &m->manifest.model;
+    s->model = m;
+    s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
+    s->chunk = min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context);
+    s->kv = o.kv == DOPPLER_KV_F32 ? KV_F32 : KV_F16;
+    s->splits = m->d->is_cpu ? 1
+                             : max_u32(1, min_u32(SPLIT_GROUPS / c->kv_heads,
+                                                  s->context / SPLIT_KEYS));
+    s->logit_rows = max_u32(1, min_u32(s->chunk, LOGITS_BYTES / 4 / c->vocab));
+    s->created = done;
+    s->created_user = user;
+    status = allocate(s);
+    if (status) {
+        doppler_session_destroy(s);
+        return status;
+    }
+    *session = s;
+    return DOPPLER_OK;
+}
+
+void doppler_session_destroy(doppler_session *s) {
+    if (!s) return;
+    assert(!s->generation && !s->logits_pass);
+    gpu *g = s->model->d->g;
+    const recorded *lists[] = {&s->chunk_list, &s->last_list, &s->decode_list};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        gpu_list_destroy(g, lists[i]->list);
+    gpu_buffer handles[SESSION_BUFFERS];
+    memcpy(handles, &s->buffers, sizeof handles);
+    for (int i = 0; i < SESSION_BUFFERS; i++) gpu_buffer_destroy(g, handles[i]);
+    for (uint32_t i = 0; s->kv_buffers && i < s->model->manifest.model.layers; i++)
+        gpu_buffer_destroy(g, s->kv_buffers[i]);
+    free(s->kv_buffers);
+    free(s->timeline);
+    free(s);
+}
+
+uint32_t doppler_session_position(const doppler_session *s) { return s->timeline_tokens; }
+
+uint32_t doppler_session_context(const doppler_session *s) { return s->context; }
+
+/* ---- steps */
+
+void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,
+                        uint32_t tokens) {
+    assert(tokens <= s->chunk);
+    gpu_write(s->model->d->g, s->buffers.state, 0, state, sizeof *state);
+    gpu_write(s->model->d->g, s->buffers.ids, 0, ids, tokens * sizeof *ids);
+}
+
+gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int sampler,
+                      bool penalize) {
+    gpu *g = s->model->d->g;
+    if (r->list && r->tokens == tokens && r->sampler == sampler && r->penalize == penalize)
+        return r->list;
+    gpu_list_destroy(g, r->list);
+    gpu_record_begin(g);
+    forward_layers(s, tokens);
+    if (sampler >= 0) {
+        uint32_t vocab = s->model->manifest.model.vocab;
+        uint32_t flags = SAMPLE_ADVANCE | (penalize ? SAMPLE_PENALIZE : 0);
+        const session_buffers *b = &s->buffers;
+        forward_head(s, tokens - 1, 1);
+        op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
+                  b->ring, (struct sample_dims){vocab, vocab, 1, tokens, RING_TOKENS, flags});
+    }
+    *r = (recorded){gpu_record_end(g), tokens, sampler, penalize};
+    return r->list;
+}
+
+doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count) {
+    error *e = &s->model->d->error;
+    uint32_t vocab = s->model->manifest.model.vocab;
+    if (s->model->d->lost) return fail(e, DOPPLER_DEVICE_LOST, "the GPU device was lost");
+    if (!s->ready || s->generation || s->logits_pass)
+        return fail(e, DOPPLER_BUSY, "the session is %s", s->ready ? "running" : "not ready");
+    if (count == 0) return fail(e, DOPPLER_BAD_ARGUMENT, "no tokens");
+    if (count > s->context)
+        return fail(e, DOPPLER_CONTEXT_FULL, "%zu tokens, the context holds %" PRIu32, count,
+                    s->context);
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] >= vocab)
+            return fail(e, DOPPLER_BAD_ARGUMENT, "token %zu is %" PRIu32 ", the vocabulary has %"
+                        PRIu32, i, ids[i], vocab);
+    return DOPPLER_OK;
+}
+
+void doppler_cancel(doppler_session *s) {
+    if (!generation_cancel(s)) logits_cancel(s);
+}

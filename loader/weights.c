@@ -1,0 +1,169 @@
+/* weights.c - plans GPU memory for a manifest's tensors. */
+#include "loader/weights.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct planner {
+    error *e;
+    arena *memory;
+    const manifest *m;
+    const gpu_limits *limits;
+    weights *w;
+    uint32_t buffer_room, placement_room;
+    uint32_t vector_elements;
+} planner;
+
+/* Tensors that form one row space, in output order. */
+typedef struct group { const char *label; tensor_role matrix[3], bias[3]; uint32_t count; } group;
+
+static const group qkv_group = {
+    "qkv", {ROLE_ATTN_Q, ROLE_ATTN_K, ROLE_ATTN_V},
+    {ROLE_ATTN_Q_BIAS, ROLE_ATTN_K_BIAS, ROLE_ATTN_V_BIAS}, 3};
+static const group out_group = {"attn_out", {ROLE_ATTN_O}, {ROLE_ATTN_O_BIAS}, 1};
+static const group gate_up_group = {
+    "gate_up", {ROLE_FFN_GATE, ROLE_FFN_UP}, {ROLE_FFN_GATE_BIAS, ROLE_FFN_UP_BIAS}, 2};
+static const group down_group = {"down", {ROLE_FFN_DOWN}, {ROLE_FFN_DOWN_BIAS}, 1};
+static const group head_group = {"head", {ROLE_HEAD}, {ROLE_COUNT}, 1};
+static const group embedding_group = {"embedding", {ROLE_EMBEDDING}, {ROLE_COUNT}, 1};
+
+static const rdrr_tensor *find(const planner *p, tensor_role role, uint32_t layer) {
+    for (uint32_t i = 0; i < p->m->tensor_count; i++) {
+        const rdrr_tensor *t = &p->m->tensors[i];
+        if (t->role == role && t->layer == layer) return t;
+    }
+    return NULL;
+}
+
+static void place(planner *p, const rdrr_tensor *t, uint32_t buffer, uint64_t to) {
+    for (uint32_t i = 0; i < t->span_count; i++) {
+        const rdrr_span *span = &t->spans[i];
+        assert(p->w->placement_count < p->placement_room);
+        p->w->placements[p->w->placement_count++] =
+            (placement){span->shard, span->offset, span->bytes, buffer, to};
+        to += span->bytes;
+    }
+}
+
+/* Lays a vector behind the others; returns its element. Buffer 0 is `vectors`. */
+static uint32_t place_vector(planner *p, tensor_role role, uint32_t layer) {
+    const rdrr_tensor *t = role == ROLE_COUNT ? NULL : find(p, role, layer);
+    if (!t) return OP_NO_BIAS;
+    uint32_t element = p->vector_elements;
+    place(p, t, 0, (uint64_t)element * 4);
+    p->vector_elements += t->cols;
+    return element;
+}
+
+static doppler_status new_buffer(planner *p, uint64_t bytes, const char *label, uint32_t layer) {
+    if (bytes > p->limits->binding_bytes || bytes > p->limits->buffer_bytes)
+        return fail(p->e, DOPPLER_UNSUPPORTED,
+                    "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device binds at most %" PRIu64,
+                    layer, label, bytes, p->limits->binding_bytes);
+    assert(p->w->buffer_count < p->buffer_room);
+    char name[64];
+    int length = snprintf(name, sizeof name, "%s %" PRIu32, label, layer);
+    char *copy = arena_text(p->memory, name, (size_t)length);
+    if (!copy) return fail(p->e, DOPPLER_NO_MEMORY, "plan of %s", label);
+    p->w->descs[p->w->buffer_count++] = (gpu_buffer_desc){bytes, copy};
+    p->w->gpu_bytes += bytes;
+    return DOPPLER_OK;
+}
+
+/* Consecutive tensors of one format become one part with its own buffer. */
+static doppler_status plan_projection(planner *p, const group *g, uint32_t layer,
+                                      projection *out) {
+    *out = (projection){0};
+    uint32_t bias[3];
+    for (uint32_t i = 0; i < g->count; i++) bias[i] = place_vector(p, g->bias[i], layer);
+    for (uint32_t i = 0; i < g->count;) {
+        const rdrr_tensor *first = find(p, g->matrix[i], layer);
+        assert(first);                        /* manifest_parse has checked every role */
+        uint32_t rows = 0, members = 0;
+        for (uint32_t j = i; j < g->count; j++) {
+            const rdrr_tensor *t = find(p, g->matrix[j], layer);
+            if (t->format != first->format || (bias[j] == OP_NO_BIAS) != (bias[i] == OP_NO_BIAS))
+                break;
+            place(p, t, p->w->buffer_count, rows * format_row_bytes(t->format, t->cols));
+            rows += t->rows;
+            members++;
+        }
+        uint64_t bytes = rows * format_row_bytes(first->format, first->cols);
+        uint32_t n = out->count++;
+        out->part[n] = (matrix){first->format, rows, first->cols, p->w->buffer_count, 0};
+        out->first[n] = out->rows;
+        out->bias[n] = bias[i];
+        out->rows += rows;
+        doppler_status status = new_buffer(p, bytes, g->label, layer);
+        if (status) return status;
+        i += members;
+    }
+    return DOPPLER_OK;
+}
+
+static int by_place(const void *a, const void *b) {
+    const placement *x = a, *y = b;
+    if (x->shard != y->shard) return x->shard < y->shard ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static doppler_status plan_layer(planner *p, uint32_t layer) {
+    layer_weights *l = &p->w->layers[layer];
+    const struct { const group *g; projection *to; } groups[] = {
+        {&qkv_group, &l->qkv}, {&out_group, &l->attn_out},
+        {&gate_up_group, &l->gate_up}, {&down_group, &l->down}};
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        doppler_status status = plan_projection(p, groups[i].g, layer, groups[i].to);
+        if (status) return status;
+    }
+    l->attn_norm = place_vector(p, ROLE_ATTN_NORM, layer);
+    l->ffn_norm = place_vector(p, ROLE_FFN_NORM, layer);
+    return DOPPLER_OK;
+}
+
+doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_limits *limits,
+                            weights *w) {
+    *w = (weights){0};
+    uint32_t spans = 0;
+    for (uint32_t i = 0; i < m->tensor_count; i++) spans += m->tensors[i].span_count;
+    planner p = {e, a, m, limits, w, m->tensor_count + 1, spans, 0};
+    w->layers = arena_array(a, m->model.layers, sizeof *w->layers);
+    w->descs = arena_array(a, p.buffer_room, sizeof *w->descs);
+    w->buffers = arena_array(a, p.buffer_room, sizeof *w->buffers);
+    w->placements = arena_array(a, spans, sizeof *w->placements);
+    if (!w->layers || !w->descs || !w->buffers || !w->placements)
+        return fail(e, DOPPLER_NO_MEMORY, "plan of %" PRIu32 " tensors", m->tensor_count);
+
+    w->buffer_count = 1;                      /* vectors: its size is known at the end */
+    projection embedding;
+    doppler_status status = plan_projection(&p, &embedding_group, 0, &embedding);
+    if (status) return status;
+    w->embedding = embedding.part[0];
+    if (m->model.tied_head) w->head = embedding;
+    else if ((status = plan_projection(&p, &head_group, 0, &w->head))) return status;
+    for (uint32_t layer = 0; layer < m->model.layers; layer++)
+        if ((status = plan_layer(&p, layer))) return status;
+    w->final_norm = place_vector(&p, ROLE_FINAL_NORM, 0);
+    w->descs[0] = (gpu_buffer_desc){(uint64_t)p.vector_elements * 4, "vectors"};
+    w->gpu_bytes += w->descs[0].bytes;
+    qsort(w->placements, w->placement_count, sizeof *w->placements, by_place);
+    return DOPPLER_OK;
+}
+
+static void bind_projection(const weights *w, projection *p) {
+    for (uint32_t i = 0; i < p->count; i++) p->part[i].buffer = w->buffers[p->part[i].buffer];
+}
+
+void weights_bind(weights *w, const model_config *m) {
+    w->vectors = w->buffers[0];
+    w->embedding.buffer = w->buffers[w->embedding.buffer];
+    bind_projection(w, &w->head);
+    for (uint32_t i = 0; i < m->layers; i++) {
+        layer_weights *l = &w->layers[i];
+        projection *all[] = {&l->qkv, &l->attn_out, &l->gate_up, &l->down};
+        for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) bind_projection(w, all[j]);
+    }
+}
