@@ -21,9 +21,10 @@ typedef struct step_state {
     uint32_t reserved[6];
 } step_state;
 
-/* gather: y[t, :] = W[ids[t], :] * scale.
+/* gather: y[t, :] = W[ids[t], :] * scale. The weights bound are rows first .. first + rows - 1;
+ * tokens with other ids are left alone.
  * bindings: weights [rows, k] r, ids [tokens] u32 r, y [tokens, k] f32 w. */
-struct gather_dims { uint32_t rows, k, tokens; float scale; };
+struct gather_dims { uint32_t rows, k, tokens, first; float scale; };
 
 /* rmsnorm: y[t, :] = x[first + t, :] / sqrt(mean(x^2) + eps) * vectors[gain + :].
  * bindings: x [*, dim] r, vectors f32 r, y [tokens, dim] w. first: a row of x. */
@@ -44,8 +45,9 @@ struct project_dims {
 /* rope_kv: rotates q and k of each token and writes k and v into the cache at state.position + t.
  * qkv is [tokens, (heads + 2 * kv_heads) * head_dim]: q heads, k heads, v heads; q is rotated in
  * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, context, head_dim]
- * in the program's KV format: K, then V.
- * bindings: state r, rope r, qkv w, kv w. */
+ * in the program's KV format: K, then V. head_dim % 8 == 0. Positions >= context are left out.
+ * bindings: state r, rope r, qkv w, kv w.
+ * grid: ceil((heads + 2 * kv_heads) * head_dim / 4 / 64), tokens. */
 struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
 
 /* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over keys
@@ -53,15 +55,16 @@ struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
  * [tokens, heads * head_dim]; otherwise partial holds per (token, split, head) the unnormalised
  * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
  * attention_merge reduces them.
- * bindings: state r, qkv r (as above), kv r, out w (y or partial). heads / kv_heads * head_dim
- * <= ATTENTION_MAX_GROUP. */
-enum { ATTENTION_MAX_GROUP = 2048 };
+ * bindings: state r, qkv r (as above), kv r, out w (y or partial).
+ * grid: kv_heads, splits, tokens. head_dim % 8 == 0, head_dim <= 256; heads / kv_heads is at most
+ * ATTENTION_MAX_HEADS and, times head_dim, at most ATTENTION_MAX_GROUP. */
+enum { ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256 };
 struct attention_dims {
     uint32_t heads, kv_heads, head_dim, tokens, context, splits;
     float scale;
 };
 
-/* attention_merge: bindings: partial r, y [tokens, heads * head_dim] w. */
+/* attention_merge: bindings: partial r, y [tokens, heads * head_dim] w. grid: heads, tokens. */
 struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
@@ -77,7 +80,9 @@ struct act_mul_dims { uint32_t hidden, tokens, activation; };
  * (Threefry-2x32-20, Salmon et al. 2011) keyed by the seed at counter (index of the drawn token
  * in the timeline + row, 0). Writes ids[row], and with ADVANCE: ids[0], ring[step % ring_size],
  * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
- * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. */
+ * NaN logits count as -inf, which is never drawn unless there is nothing else (then id 0).
+ * index of the drawn token: state.position + tokens.
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows. */
 enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2 };
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 

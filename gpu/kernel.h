@@ -13,8 +13,16 @@ typedef enum kernel_id {
 
 typedef enum kv_format { KV_F16, KV_F32, KV_COUNT } kv_format;
 
+/* Shapes that the WGSL and the grids of op.c must agree on. */
+enum {
+    GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
+    MATVEC_ROWS = 4,             /* rows of a workgroup; the override ROWS */
+    MATMUL_ROWS = 32, MATMUL_TOKENS = 32,        /* tile of a workgroup */
+    ACT_MUL_THREADS = 64         /* vec4s of a workgroup */
+};
+
 /* What a kernel is linked with beside its own text. */
-typedef enum kernel_link { LINK_NOTHING, LINK_WEIGHTS, LINK_KV } kernel_link;
+typedef enum kernel_link { LINK_NOTHING, LINK_WEIGHTS, LINK_KV, LINK_LOGITS } kernel_link;
 
 typedef struct kernel {
     const char *name, *source, *access;

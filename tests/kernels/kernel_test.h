@@ -36,6 +36,15 @@ typedef struct kernel_suite {
 extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmul, suite_rope_kv,
     suite_attention, suite_act_mul, suite_argmax, suite_sample;
 
+/* Runs the cases of all suites, one after another, never blocking: compiles every program of the
+ * kernel table in one batch first. `line` receives what went wrong, and the summary
+ * `N passed, N failed` last; done is called once, from gpu_poll or the event loop, with
+ * DOPPLER_OK when nothing failed. filter: only cases whose name contains it, NULL or "" for all.
+ * g must outlive done. */
+typedef void (*kernel_line_fn)(const char *line, void *user);
+void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_done_fn done,
+                       void *user);
+
 /* max |got - want| / max |want|; infinity when anything is not finite or want is all zero and
  * got is not. */
 double kernel_error(const float *got, const double *want, size_t count);

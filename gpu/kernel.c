@@ -1,0 +1,67 @@
+/* kernel.c - the table of kernels, and a program's parts: kernel text + the text it is linked
+ * with (WGSL declarations may come in any order, so linking is concatenation). */
+#include "gpu/kernel.h"
+#include "gpu/cpu/twins.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* X(id, name, access of its bindings, link); bindings as in gpu/dims.h */
+#define KERNELS(X)                                              \
+    X(GATHER,          gather,          "rrw",   LINK_WEIGHTS)  \
+    X(RMSNORM,         rmsnorm,         "rrw",   LINK_NOTHING)  \
+    X(MATVEC,          matvec,          "rrrw",  LINK_WEIGHTS)  \
+    X(MATMUL,          matmul,          "rrrw",  LINK_WEIGHTS)  \
+    X(ROPE_KV,         rope_kv,         "rrww",  LINK_KV)       \
+    X(ATTENTION,       attention,       "rrrw",  LINK_KV)       \
+    X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
+    X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
+    X(ARGMAX,          argmax,          "rwwww", LINK_NOTHING)  \
+    X(SAMPLE,          sample,          "rwwww", LINK_NOTHING)
+
+/* The texts, in the generated wgsl.c. */
+#define X(id, name, access, link) extern const char wgsl_##name[];
+KERNELS(X)
+#undef X
+extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
+    wgsl_weights_q8_0[], wgsl_weights_q4_k[], wgsl_weights_q6_k[];
+extern const char wgsl_kv_f16[], wgsl_kv_f32[];
+
+const kernel kernels[KERNEL_COUNT] = {
+#define X(id, name, access, link) [KERNEL_##id] = {#name, wgsl_##name, access, link, twin_##name},
+    KERNELS(X)
+#undef X
+};
+
+const char *const kv_names[KV_COUNT] = {[KV_F16] = "f16", [KV_F32] = "f32"};
+
+static const char *const weight_sources[FORMAT_COUNT] = {
+    [FORMAT_F32] = wgsl_weights_f32,   [FORMAT_F16] = wgsl_weights_f16,
+    [FORMAT_BF16] = wgsl_weights_bf16, [FORMAT_Q8_0] = wgsl_weights_q8_0,
+    [FORMAT_Q4_K] = wgsl_weights_q4_k, [FORMAT_Q6_K] = wgsl_weights_q6_k,
+};
+static const char *const kv_sources[KV_COUNT] = {[KV_F16] = wgsl_kv_f16, [KV_F32] = wgsl_kv_f32};
+
+uint32_t kernel_formats(kernel_id id) {
+    static const uint32_t counts[] = {
+        [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT};
+    return counts[kernels[id].link];
+}
+
+gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
+    assert(id < KERNEL_COUNT && format < kernel_formats(id));
+    const kernel *k = &kernels[id];
+    gpu_program_desc desc = {.sources = {k->source}, .access = k->access, .twin = k->twin,
+                             .format = format};
+    const char *linked = "";
+    if (k->link == LINK_WEIGHTS) {
+        desc.sources[1] = weight_sources[format];
+        linked = formats[format].name;
+    } else if (k->link == LINK_KV) {
+        desc.sources[1] = kv_sources[format];
+        linked = kv_names[format];
+    }
+    snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
+    if (id == KERNEL_MATVEC) desc.constants[0] = (gpu_constant){"ROWS", MATVEC_ROWS};
+    return desc;
+}

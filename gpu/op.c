@@ -1,0 +1,123 @@
+/* op.c - one function per kernel: shape checks, dims, grid, one recorded dispatch. The grids are
+ * those that the kernels' headers state. A matrix larger than the device's binding limit is
+ * dispatched in slabs of rows. */
+#include "gpu/op.h"
+
+#include <assert.h>
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+
+/* A whole buffer. */
+static gpu_binding whole(gpu_buffer b) { return (gpu_binding){b, 0, 0}; }
+
+static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
+    gpu_program p = o.programs->of[kernel][format];
+    assert(p);
+    return p;
+}
+
+/* ---- matrices */
+
+/* Rows [first, first + rows) of a matrix, within the binding limit. */
+typedef struct slab { uint32_t first, rows; gpu_binding binding; } slab;
+
+/* Slabs start at multiples of SLAB_ROWS rows, which keeps their offsets aligned: rows are multiples
+ * of 16 bytes, binding offsets of 256. */
+enum { SLAB_ROWS = 16 };
+
+static bool slab_next(op_context o, const matrix *w, slab *s) {
+    uint64_t row_bytes = format_row_bytes(w->format, w->cols);
+    uint64_t most = gpu_get_limits(o.g)->binding_bytes / row_bytes;
+    assert(most >= SLAB_ROWS && w->offset_bytes % 256 == 0);
+    s->first += s->rows;
+    s->rows = w->rows - s->first;
+    if (s->rows > most) s->rows = (uint32_t)(most / SLAB_ROWS * SLAB_ROWS);
+    s->binding = (gpu_binding){w->buffer, w->offset_bytes + s->first * row_bytes,
+                               s->rows * row_bytes};
+    return s->rows > 0;
+}
+
+void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
+               float scale) {
+    gpu_program p = program_of(o, KERNEL_GATHER, w->format);
+    for (slab s = {0}; slab_next(o, w, &s);) {
+        struct gather_dims dims = {s.rows, w->cols, tokens, s.first, scale};
+        gpu_binding bindings[] = {s.binding, whole(ids), whole(y)};
+        gpu_dispatch(o.g, p, bindings, 3, &dims, sizeof dims,
+                     ceil_div(w->cols / 32, GATHER_THREADS), tokens, 1);
+    }
+}
+
+void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
+                gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add) {
+    bool is_matvec = tokens == 1;
+    gpu_program p = program_of(o, is_matvec ? KERNEL_MATVEC : KERNEL_MATMUL, w->format);
+    assert(tokens > 0 && (is_matvec || y_stride >= w->rows));
+    uint32_t grid = gpu_get_limits(o.g)->grid;
+    for (slab s = {0}; slab_next(o, w, &s);) {
+        struct project_dims dims = {
+            .rows = s.rows, .k = w->cols, .tokens = tokens,
+            .y_first = y_first + s.first, .y_stride = y_stride,
+            .bias = bias == OP_NO_BIAS ? 0 : bias + s.first,
+            .flags = (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS) | (add ? PROJECT_ADD : 0)};
+        gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y)};
+        uint32_t groups = ceil_div(s.rows, is_matvec ? MATVEC_ROWS : MATMUL_ROWS);
+        uint32_t down = is_matvec ? ceil_div(groups, grid) : ceil_div(tokens, MATMUL_TOKENS);
+        uint32_t across = is_matvec ? ceil_div(groups, down) : groups;
+        gpu_dispatch(o.g, p, bindings, 4, &dims, sizeof dims, across, down, 1);
+    }
+}
+
+/* ---- vectors */
+
+void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, uint32_t first, uint32_t tokens,
+                uint32_t dim, gpu_buffer vectors, uint32_t gain, float eps) {
+    assert(dim % 4 == 0);
+    struct rmsnorm_dims dims = {dim, tokens, first, gain, eps};
+    gpu_binding bindings[] = {whole(x), whole(vectors), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_RMSNORM, 0), bindings, 3, &dims, sizeof dims, tokens, 1,
+                 1);
+}
+
+void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims) {
+    assert(dims.hidden % 4 == 0);
+    gpu_binding bindings[] = {whole(gate_up), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ACT_MUL, 0), bindings, 2, &dims, sizeof dims,
+                 ceil_div(dims.hidden / 4, ACT_MUL_THREADS), dims.tokens, 1);
+}
+
+/* ---- attention */
+
+void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope, gpu_buffer qkv,
+                gpu_buffer kv, struct rope_kv_dims dims) {
+    assert(dims.head_dim % 4 == 0);
+    gpu_binding bindings[] = {whole(state), whole(rope), whole(qkv), whole(kv)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ROPE_KV, format), bindings, 4, &dims, sizeof dims,
+                 dims.heads + 2 * dims.kv_heads, dims.tokens, 1);
+}
+
+void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
+                  gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims) {
+    assert(dims.kv_heads > 0 && dims.heads % dims.kv_heads == 0 && dims.splits > 0);
+    assert(dims.heads / dims.kv_heads * dims.head_dim <= ATTENTION_MAX_GROUP);
+    gpu_binding bindings[] = {whole(state), whole(qkv), whole(kv),
+                              whole(dims.splits > 1 ? partial : y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 4, &dims, sizeof dims,
+                 dims.kv_heads, dims.splits, dims.tokens);
+    if (dims.splits == 1) return;
+    struct attention_merge_dims merge = {dims.heads, dims.head_dim, dims.tokens, dims.splits};
+    gpu_binding merged[] = {whole(partial), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION_MERGE, 0), merged, 2, &merge, sizeof merge,
+                 dims.heads, dims.tokens, 1);
+}
+
+/* ---- sampling */
+
+void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
+    assert(kernel == KERNEL_ARGMAX || kernel == KERNEL_SAMPLE);
+    assert(!(dims.flags & SAMPLE_ADVANCE) || (dims.rows == 1 && dims.ring_size > 0));
+    assert(dims.stride == 0 || dims.stride >= dims.vocab);
+    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring)};
+    gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
+}

@@ -1,0 +1,180 @@
+/* kernel_test.c - the harness: a state machine whose arrows are the device's callbacks.
+ *
+ *   start -> programs -> case: buffers -> record, submit, read back -> check -> next case ... */
+#include "tests/kernels/kernel_test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const kernel_suite *const suites[] = {
+    &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_rope_kv,
+    &suite_attention, &suite_act_mul, &suite_argmax, &suite_sample,
+};
+enum { SUITES = sizeof suites / sizeof *suites, MAX_PROGRAMS = KERNEL_COUNT * FORMAT_COUNT };
+
+typedef struct kernel_test {
+    gpu *g;
+    const char *filter;
+    kernel_line_fn line;
+    doppler_done_fn done;
+    void *user;
+    op_programs programs;
+    gpu_program handles[MAX_PROGRAMS];       /* the same, as they were created */
+    size_t program_count;
+    uint32_t suite, index;                   /* of the next case */
+    uint32_t passed, failed;
+    kernel_case c;                           /* the case that runs */
+    gpu_buffer buffers[GPU_MAX_BINDINGS];
+    gpu_list list;
+    uint32_t reads_left;
+    doppler_status read_status;
+} kernel_test;
+
+static void next_case(kernel_test *t);
+
+static void case_end(kernel_test *t, bool ok, const char *why) {
+    if (ok) {
+        t->passed++;
+    } else {
+        char text[512];
+        snprintf(text, sizeof text, "FAIL %s: %s", t->c.name, why);
+        t->line(text, t->user);
+        t->failed++;
+    }
+    gpu_list_destroy(t->g, t->list);
+    for (uint32_t i = 0; i < t->c.buffer_count; i++) {
+        gpu_buffer_destroy(t->g, t->buffers[i]);
+        free(t->c.buffer[i].data);
+    }
+    free(t->c.user);
+    next_case(t);
+}
+
+static void read_done(doppler_status status, void *user) {
+    kernel_test *t = user;
+    if (status != DOPPLER_OK) t->read_status = status;
+    if (--t->reads_left > 0) return;
+    char why[256] = "";
+    bool ok = t->read_status == DOPPLER_OK;
+    if (!ok) snprintf(why, sizeof why, "read back: %s", doppler_status_text(t->read_status));
+    else ok = t->c.check(&t->c, why, sizeof why);
+    case_end(t, ok, why);
+}
+
+static void buffers_done(doppler_status status, void *user) {
+    kernel_test *t = user;
+    if (status != DOPPLER_OK) {
+        memset(t->buffers, 0, sizeof t->buffers);
+        case_end(t, false, gpu_message(t->g));
+        return;
+    }
+    t->reads_left = 0;
+    for (uint32_t i = 0; i < t->c.buffer_count; i++) {
+        gpu_write(t->g, t->buffers[i], 0, t->c.buffer[i].data, t->c.buffer[i].bytes);
+        if (t->c.buffer[i].read_back) t->reads_left++;
+    }
+    gpu_record_begin(t->g);
+    t->c.record((op_context){t->g, &t->programs}, t->buffers, t->c.user);
+    t->list = gpu_record_end(t->g);
+    if (!t->list || !t->reads_left) {
+        case_end(t, false, t->list ? "the case reads nothing back" : gpu_message(t->g));
+        return;
+    }
+    gpu_submit(t->g, t->list, 1, NULL, NULL, NULL);
+    t->read_status = DOPPLER_OK;
+    for (uint32_t i = 0; i < t->c.buffer_count; i++)
+        if (t->c.buffer[i].read_back)
+            gpu_read(t->g, t->buffers[i], 0, t->c.buffer[i].data, t->c.buffer[i].bytes, read_done,
+                     t);
+}
+
+static void finish(kernel_test *t) {
+    char text[96];
+    for (size_t i = 0; i < t->program_count; i++) gpu_program_destroy(t->g, t->handles[i]);
+    snprintf(text, sizeof text, "%u passed, %u failed", t->passed, t->failed);
+    t->line(text, t->user);
+    bool ok = t->failed == 0 && t->passed > 0;
+    t->done(ok ? DOPPLER_OK : DOPPLER_GPU_ERROR, t->user);
+    free(t);
+}
+
+/* Makes the next case that the filter lets through. */
+static bool make_case(kernel_test *t) {
+    for (; t->suite < SUITES; t->suite++, t->index = 0)
+        while (t->index < suites[t->suite]->cases) {
+            t->c = (kernel_case){.buffer_count = 0};
+            suites[t->suite]->make(t->index++, &t->c);
+            if (!t->filter || strstr(t->c.name, t->filter)) return true;
+            for (uint32_t i = 0; i < t->c.buffer_count; i++) free(t->c.buffer[i].data);
+            free(t->c.user);
+        }
+    return false;
+}
+
+static void next_case(kernel_test *t) {
+    if (!make_case(t)) {
+        finish(t);
+        return;
+    }
+    gpu_buffer_desc descs[GPU_MAX_BINDINGS];
+    for (uint32_t i = 0; i < t->c.buffer_count; i++)
+        descs[i] = (gpu_buffer_desc){t->c.buffer[i].bytes, t->c.name};
+    t->list = 0;
+    gpu_buffers_create(t->g, descs, t->c.buffer_count, t->buffers, buffers_done, t);
+}
+
+static void programs_done(doppler_status status, void *user) {
+    kernel_test *t = user;
+    if (status == DOPPLER_OK) {
+        next_case(t);
+        return;
+    }
+    t->line(gpu_message(t->g), t->user);
+    t->program_count = 0;
+    t->failed = 1;
+    finish(t);
+}
+
+void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_done_fn done,
+                       void *user) {
+    kernel_test *t = calloc(1, sizeof *t);
+    gpu_program_desc *descs = calloc(MAX_PROGRAMS, sizeof *descs);
+    if (!t || !descs) abort();
+    *t = (kernel_test){.g = g, .filter = filter, .line = line, .done = done, .user = user};
+    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < kernel_formats(id); f++)
+            descs[t->program_count++] = kernel_program(id, f);
+    gpu_programs_create(g, descs, t->program_count, t->handles, programs_done, t);
+    size_t next = 0;
+    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < kernel_formats(id); f++)
+            t->programs.of[id][f] = t->handles[next++];
+    free(descs);
+}
+
+/* ---- for the suites */
+
+double kernel_error(const float *got, const double *want, size_t count) {
+    double error = 0, largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(got[i]) || !isfinite(want[i])) return INFINITY;
+        error = fmax(error, fabs(got[i] - want[i]));
+        largest = fmax(largest, fabs(want[i]));
+    }
+    if (error == 0) return 0;
+    return largest > 0 ? error / largest : INFINITY;
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+uint32_t kernel_random_bits(uint64_t *seed) {
+    uint64_t z = *seed += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+
+float kernel_random(uint64_t *seed) {
+    return (float)(int32_t)(kernel_random_bits(seed) >> 8) / 8388608.0f - 1.0f;
+}
