@@ -1,0 +1,17 @@
+/* quantize.h - f32 rows to stored rows of any format (memory/format.h); gpu/cpu/weights.h is the
+ * way back.
+ *
+ * Pure functions of their arguments: the same row gives the same bytes on every machine. */
+#ifndef LOADER_QUANTIZE_H
+#define LOADER_QUANTIZE_H
+
+#include "memory/format.h"
+
+/* row: format_row_bytes(format, cols) bytes, all written; cols must suit the format.
+ *
+ * f32 keeps x's bits. f16 and bf16 round to nearest even, f16 overflows to infinity; NaN stays
+ * (quiet) NaN. Quantized formats minimise the squared error of each block; there NaN counts as 0,
+ * and infinities and numbers too large for the format's f16 scales become its largest. */
+void quantize_row(weight_format format, const float *x, uint32_t cols, uint8_t *row);
+
+#endif
