@@ -61,6 +61,7 @@ static gpu_task *task_at(gpu *g, uint32_t i) {
 void gpu_push(gpu *g, const gpu_task *task) {
     assert(g->task_count < GPU_MAX_PENDING);
     *task_at(g, g->task_count++) = *task;
+    if (g->ops->wake) g->ops->wake(g);
 }
 
 void gpu_later(gpu *g, doppler_status status, doppler_done_fn done, void *user) {

@@ -10,6 +10,7 @@
  * small (1, 2, 3 ...; freed ones are given out again), so a backend may index arrays by them. */
 typedef struct gpu_ops {
     void (*destroy)(gpu *g);             /* frees g too; no callback is called any more */
+    void (*wake)(gpu *g);                /* NULL, or: make gpu_poll be called soon */
     /* Callbacks must come from gpu_poll or the event loop. After a failure gpu.c destroys the
      * batch's handles one by one, whether or not the backend made something for them. */
     void (*buffers_create)(gpu *g, const gpu_buffer_desc *descs, size_t count,
