@@ -25,10 +25,41 @@ NATIVE_O := $(call obj,native,$(NATIVE)) $(B)/native/wgsl.o
 SAN_O    := $(call obj,san,$(NATIVE)) $(B)/san/wgsl.o
 WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 
-.PHONY: all native wasm clean
+.PHONY: help all native wasm tests setup run test check soak size clean
+.DEFAULT_GOAL := all
 all: native wasm
 native: $(B)/doppler
 wasm: $(B)/doppler.wasm
+tests: all $(UNIT:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
+
+help:
+	@echo "make run      install what is missing, build, tell a tale, serve the demo (SERVE=0: do not)"
+	@echo "make test     install what is missing, build, run every test that CI runs"
+	@echo "make check    the same, fuzzing and the long runs"
+	@echo "make          build build/doppler and build/doppler.wasm"
+	@echo "make size     the package's size, gzipped"
+	@echo "make clean    remove build/"
+
+setup:
+	@sh tools/setup.sh
+
+# The recursive calls see what setup has installed.
+run: setup
+	@$(MAKE) --no-print-directory -s all
+	@./doppler run models/stories -p "Once upon a time there was a little fox who" -n 160 --temp 0.7 --seed 7
+	@[ "$(SERVE)" = 0 ] || ./doppler serve --port 8080
+
+test: setup
+	@$(MAKE) --no-print-directory -s -j2 tests
+	@$(MAKE) --no-print-directory -s size
+	@node tests/run.mjs $(RINGS)
+
+check: setup
+	@$(MAKE) --no-print-directory -s -j2 tests
+	@node tests/run.mjs --long $(RINGS)
+
+size: $(B)/doppler.wasm
+	@node tools/size.mjs
 
 $(B)/embed: tools/embed.c
 	@mkdir -p $(@D)
@@ -57,6 +88,8 @@ $(B)/wasm/wgsl.o: $(B)/wgsl.c
 
 $(B)/doppler: $(NATIVE_O) $(call obj,native,$(TOOLS))
 	$(CC) -o $@ $^ -lcrypto -lm -lpthread
+$(B)/san/doppler: $(SAN_O) $(call obj,san,$(TOOLS))
+	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
 $(B)/doppler.wasm: $(WASM_O)
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 

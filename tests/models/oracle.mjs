@@ -1,0 +1,112 @@
+// oracle.mjs - compares the engine, called as users call it, with what Hugging Face transformers
+// computed for the same weights (golden.json + logits.f32 beside a checkpoint).
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+export const shared = join(root, '..', 'shared');
+const work = join(root, 'build', 'models');
+
+// Runs `./doppler VERB ...`; fails the test with the program's own words.
+export function doppler(...args) {
+    const r = spawnSync(process.execPath, [join(root, 'doppler'), ...args.map(String)],
+        { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
+    if (r.status !== 0) throw new Error(`doppler ${args.join(' ')}: exit ${r.status}\n${r.stderr}`);
+    return r.stdout;
+}
+
+// A package converted from a checkpoint, made once per build folder and checkpoint.
+export function converted(checkpoint, name, quantize) {
+    const out = join(work, `${name}-${quantize}`);
+    const manifest = join(out, 'manifest.json');
+    const program = join(root, 'build', 'doppler');
+    const fresh = existsSync(manifest) && statSync(manifest).mtimeMs > statSync(program).mtimeMs;
+    if (fresh) return out;
+    mkdirSync(work, { recursive: true });
+    doppler('convert', checkpoint, out, '--quantize', quantize, '--force', '--quiet');
+    return out;
+}
+
+export function golden(checkpoint) {
+    const g = JSON.parse(readFileSync(join(checkpoint, 'golden.json'), 'utf8'));
+    const bytes = readFileSync(join(checkpoint, 'logits.f32'));
+    const all = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    for (const p of g.prompts) {
+        const [tokens, vocab] = p.logits_shape;
+        p.logits = all.subarray(p.logits_offset, p.logits_offset + tokens * vocab);
+    }
+    return g;
+}
+
+// Largest |got - want| over the largest |want|; Infinity when anything is not finite.
+export function relativeError(got, want) {
+    if (got.length !== want.length) return Infinity;
+    let worst = 0;
+    let largest = 0;
+    for (let i = 0; i < want.length; i++) {
+        if (!Number.isFinite(got[i])) return Infinity;
+        worst = Math.max(worst, Math.abs(got[i] - want[i]));
+        largest = Math.max(largest, Math.abs(want[i]));
+    }
+    return worst / largest;
+}
+
+export function logits(pack, ids, ...options) {
+    const out = join(work, `logits-${process.pid}.f32`);
+    mkdirSync(work, { recursive: true });
+    doppler('logits', pack, '--ids', ids.join(','), '--out', out, ...options);
+    const bytes = readFileSync(out);
+    return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+}
+
+// Worst error over the golden's prompts (or the first `count` of them).
+export function worstLogits(pack, g, options, count = g.prompts.length) {
+    return Math.max(...g.prompts.slice(0, count)
+        .map(p => relativeError(logits(pack, p.ids, ...options), p.logits)));
+}
+
+// Where greedy ids leave the golden's: -1 nowhere. A stop token that ends ours early is no
+// departure when the golden has it at that place; stops: the model's stop ids.
+export function departure(generated, want, stops) {
+    for (let i = 0; i < want.length; i++) {
+        if (generated[i] === want[i]) continue;
+        return i === generated.length && stops.includes(want[i]) ? -1 : i;
+    }
+    return -1;
+}
+
+// Generates from each prompt's text. Returns a line per violation: wrong prompt ids, or a first
+// departure where the golden's margin is above `margin`.
+export function greedyViolations(pack, g, { tokens, margin, options, count = g.prompts.length }) {
+    const stops = JSON.parse(readFileSync(join(pack, 'manifest.json'), 'utf8')).tokens.stop;
+    const lines = [];
+    for (const p of g.prompts.slice(0, count)) {
+        const r = JSON.parse(doppler('run', pack, '-p', p.text, '-n', tokens, '--temp', 0, '--json',
+            ...options));
+        if (String(r.ids) !== String(p.ids)) {
+            lines.push(`"${p.text.slice(0, 30)}": prompt ids ${r.ids}, golden ${p.ids}`);
+            continue;
+        }
+        const at = departure(r.generated, p.greedy.slice(0, tokens), stops);
+        if (at >= 0 && !(p.greedy_margin[at] <= margin))
+            lines.push(`"${p.text.slice(0, 30)}": token ${at} is ${r.generated[at]}, golden `
+                + `${p.greedy[at]} with margin ${p.greedy_margin[at]}`);
+    }
+    return lines;
+}
+
+// The last line of `doppler perplexity`.
+export function perplexity(pack, text, chunks, ...options) {
+    const out = doppler('perplexity', pack, text, '--chunk', 512,
+        ...(chunks ? ['--chunks', chunks] : []), ...options);
+    return Number(/perplexity (\S+)\s*$/.exec(out)[1]);
+}
+
+// What the golden says for the first `chunks` chunks (per_chunk holds each chunk's perplexity).
+export function goldenPerplexity(g, chunks) {
+    if (chunks === g.perplexity.chunks) return g.perplexity.value;
+    const logs = g.perplexity.per_chunk.slice(0, chunks).map(Math.log);
+    return Math.exp(logs.reduce((a, b) => a + b) / chunks);
+}
