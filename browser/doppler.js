@@ -1,0 +1,290 @@
+// doppler.js - the package's API. Three classes mirror the three handles of include/doppler.h:
+//
+//   Doppler   one device (a GPU, or the CPU backend) and its compiled kernels
+//   Model     weights and tokenizer; shared by its sessions
+//   Session   one token timeline: KV cache, position, sampling
+//
+// They hold no model state: all work happens in core.js, behind a link (link.js). Types and what
+// each option means: doppler.d.ts.
+import { DopplerError } from './error.js';
+import { openHere, openWorker } from './link.js';
+
+export { DopplerError };
+
+const IN_BROWSER = typeof globalThis.Worker === 'function' && typeof globalThis.location === 'object';
+const NO_LIMIT = 0xFFFFFFFF;
+
+// ---- arguments
+
+function bad(what, value, allowed) {
+    return new DopplerError('BAD_ARGUMENT', `${what} is ${String(value)}, allowed are ${allowed}`);
+}
+
+function count(what, value) {
+    if (value === Infinity) return NO_LIMIT;
+    if (Number.isInteger(value) && value >= 0 && value <= NO_LIMIT) return value;
+    throw bad(what, value, `whole numbers from 0 to ${NO_LIMIT}`);
+}
+
+function real(what, value) {
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw bad(what, value, 'finite numbers');
+}
+
+function seedOf(value) {
+    if (value === undefined) return crypto.getRandomValues(new Uint32Array(1))[0];
+    if (typeof value === 'bigint' || Number.isSafeInteger(value)) return value;
+    throw bad('seed', value, 'whole numbers');
+}
+
+function promptOf(value) {
+    if (typeof value === 'string') return value;
+    const ids = Array.from(value ?? [null]);
+    if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < NO_LIMIT)) return ids;
+    throw bad('prompt', value, 'a text or a list of token ids');
+}
+
+// The folder of a package as an absolute URL that ends in a slash.
+async function packageUrl(where) {
+    let url;
+    if (where instanceof URL || IN_BROWSER || /^[a-z][a-z0-9+.-]+:/i.test(where)) {
+        url = new URL(where, IN_BROWSER ? globalThis.document?.baseURI ?? globalThis.location.href
+            : undefined);
+    } else {
+        const { pathToFileURL } = await import(/* webpackIgnore: true */ /* @vite-ignore */ 'node:url');
+        url = pathToFileURL(String(where));
+    }
+    url = new URL(url);
+    url.hash = '';
+    url.pathname = `${url.pathname.replace(/\/(manifest\.json)?$/, '')}/`;
+    return url.href;
+}
+
+// ---- where the package's own files are
+
+// Bundlers look for these expressions as they stand.
+const defaultWasm = () => new URL('../build/doppler.wasm', import.meta.url);
+const defaultWorker = () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+
+function assetUrl(assets, name) {
+    return new URL(typeof assets === 'function' ? assets(name) : new URL(name, absolute(assets)),
+        globalThis.location?.href);
+}
+
+const absolute = (base) => new URL(`${String(base).replace(/\/?$/, '/')}`,
+    globalThis.document?.baseURI ?? globalThis.location?.href);
+
+// Browsers start no worker from another origin, but one may import from there.
+function startWorker(assets) {
+    if (assets === undefined && new URL(import.meta.url).origin === globalThis.location.origin) {
+        return defaultWorker();
+    }
+    const url = assets === undefined ? new URL('./worker.js', import.meta.url)
+        : assetUrl(assets, 'worker.js');
+    if (url.origin === globalThis.location.origin) return new Worker(url, { type: 'module' });
+    const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
+    const blob = URL.createObjectURL(script);
+    try {
+        return new Worker(blob, { type: 'module' });
+    } finally {
+        setTimeout(() => URL.revokeObjectURL(blob), 60_000);
+    }
+}
+
+// ---- the three classes
+
+// Closing never fails: what has stopped by itself needs no closing.
+const stopped = () => null;
+
+export class Doppler {
+    #link;
+    #models = new Set();
+    #closed = null;
+
+    /** Use Doppler.open(). */
+    constructor(link) { this.#link = link; }
+
+    static async open({ device = 'auto', assets, worker = IN_BROWSER } = {}) {
+        const wasm = assets === undefined ? defaultWasm() : assetUrl(assets, 'doppler.wasm');
+        const options = { device, wasm: wasm.href };
+        if (worker === false) return new Doppler(await openHere(options));
+        const thread = worker === true ? startWorker(assets) : worker;
+        return new Doppler(await openWorker(thread, options));
+    }
+
+    get info() { return this.#link.info; }
+
+    async load(url, { onProgress, signal } = {}) {
+        signal?.throwIfAborted();
+        const where = await packageUrl(url);
+        let loaded;
+        try {
+            loaded = await this.#link.call('load', { url: where }, { signal, emit: onProgress });
+        } catch (error) {
+            signal?.throwIfAborted();
+            throw error;
+        }
+        const model = new Model(this.#link, loaded, () => this.#models.delete(model));
+        this.#models.add(model);
+        return model;
+    }
+
+    close() {
+        this.#closed ??= this.#close();
+        return this.#closed;
+    }
+
+    async #close() {
+        await this.#link.call('close').catch(stopped);
+        await Promise.all([...this.#models].map((model) => model.close()));
+        this.#link.close();
+    }
+}
+
+export class Model {
+    #link; #model; #forget;
+    #sessions = new Set();
+    #closed = null;
+
+    /** Use doppler.load(). */
+    constructor(link, { model, vocab, context }, forget) {
+        this.#link = link;
+        this.#model = model;
+        this.#forget = forget;
+        this.vocab = vocab;
+        this.context = context;
+    }
+
+    session({ context = 0, chunk = 0, kv = 'f16', precision = 'fast' } = {}) {
+        const options = { model: this.#model, context: count('context', context),
+            chunk: count('chunk', chunk), kv, precision };
+        const session = new Session(this.#link, options, () => this.#sessions.delete(session));
+        this.#sessions.add(session);
+        return session;
+    }
+
+    tokenize(text, { special = false, bos = true } = {}) {
+        return this.#link.call('tokenize', { model: this.#model, text: String(text), special, bos });
+    }
+
+    close() {
+        this.#closed ??= this.#close();
+        return this.#closed;
+    }
+
+    async #close() {
+        this.#forget();
+        await Promise.all([...this.#sessions].map((session) => session.close()));
+        await this.#link.call('closeModel', { model: this.#model }).catch(stopped);
+    }
+}
+
+export class Session {
+    #link; #opened; #forget;
+    #closed = null;
+
+    /** Use model.session(). */
+    constructor(link, options, forget) {
+        this.#link = link;
+        this.#forget = forget;
+        this.#opened = link.call('createSession', options);
+        this.ready = this.#opened.then(() => {});
+        this.ready.catch(() => {});              // reported by whoever uses the session
+        this.context = null;
+        this.#opened.then(({ context }) => { this.context = context; }, () => {});
+    }
+
+    generate(prompt, { maxTokens = Infinity, temperature = 0, topK = 0, topP = 0, minP = 0,
+        repetitionPenalty = 0, presencePenalty = 0, seed, signal, special = false,
+        bos = true } = {}) {
+        const sampling = { temperature: real('temperature', temperature), topK: count('topK', topK),
+            topP: real('topP', topP), minP: real('minP', minP),
+            repetitionPenalty: real('repetitionPenalty', repetitionPenalty),
+            presencePenalty: real('presencePenalty', presencePenalty), seed: seedOf(seed) };
+        const args = { prompt: promptOf(prompt), special, bos, sampling,
+            maxTokens: count('maxTokens', maxTokens) };
+        return new Generation((io) => this.#call('generate', args, io), signal);
+    }
+
+    logits(ids, { signal } = {}) { return this.#floats('logits', ids, signal); }
+
+    score(ids, { signal } = {}) { return this.#floats('score', ids, signal); }
+
+    close() {
+        this.#closed ??= this.#close();
+        return this.#closed;
+    }
+
+    async #close() {
+        this.#forget();
+        const opened = await this.#opened.catch(stopped);
+        if (opened) await this.#link.call('closeSession', opened).catch(stopped);
+    }
+
+    async #call(method, args, io) {
+        const { session } = await this.#opened;
+        return this.#link.call(method, { session, ...args }, io);
+    }
+
+    async #floats(method, ids, signal) {
+        signal?.throwIfAborted();
+        try {
+            return await this.#call(method, { ids: promptOf(ids) }, { signal });
+        } catch (error) {
+            signal?.throwIfAborted();
+            throw error;
+        }
+    }
+}
+
+/** One run of a model: an async iterator of text that begins when it is first asked. Leaving the
+ *  loop cancels. */
+export class Generation {
+    promptIds = null;
+    ids = [];
+    stats = null;
+    #texts;
+
+    /** Use session.generate(). */
+    constructor(start, signal) { this.#texts = this.#run(start, signal); }
+
+    [Symbol.asyncIterator]() { return this; }
+    next() { return this.#texts.next(); }
+    return(value) { return this.#texts.return(value); }
+    throw(error) { return this.#texts.throw(error); }
+
+    async *#run(start, signal) {
+        signal?.throwIfAborted();
+        const stop = new AbortController();
+        const abort = () => stop.abort();
+        signal?.addEventListener('abort', abort);
+        const pieces = [];
+        let wake = () => {}, over = false;
+        const emit = ({ prompt, id, text }) => {
+            if (prompt) this.promptIds = Array.from(prompt);
+            else if (id !== null) this.ids.push(id);
+            if (text) pieces.push(text);
+            wake();
+        };
+        const ended = start({ signal: stop.signal, emit })
+            .then((stats) => { this.stats = stats; })
+            .finally(() => { over = true; wake(); });
+        ended.catch(() => {});                   // thrown below
+        try {
+            for (;;) {
+                while (pieces.length > 0 && !signal?.aborted) yield pieces.shift();
+                if (over || signal?.aborted) break;
+                await new Promise((resolve) => { wake = resolve; });
+            }
+            await ended;
+            signal?.throwIfAborted();
+            if (this.stats.stop === 'cancelled') {
+                throw new DopplerError('CANCELLED', 'the session was closed');
+            }
+        } finally {
+            stop.abort();
+            signal?.removeEventListener('abort', abort);
+            await ended.catch(() => {});
+        }
+    }
+}

@@ -1,0 +1,172 @@
+/* engine.c - doppler.h as flat functions, so that JavaScript passes numbers and pointers and
+ * never knows a struct: options arrive as arguments, a request is read through accessors, and
+ * callbacks leave as imports that carry the caller's ticket number. The only C of browser/. */
+#include "doppler.h"
+
+#include <stdlib.h>
+
+/* Declares and opens a function that JavaScript calls. */
+#define EXPORT(type, name, ...)                                                                    \
+    __attribute__((export_name(#name))) type name(__VA_ARGS__);                                    \
+    type name(__VA_ARGS__)
+#define IMPORT(name) __attribute__((import_module("host"), import_name(#name)))
+
+/* A ticket's work has ended. */
+IMPORT(done) void host_done(uint32_t ticket, uint32_t status);
+/* A token was generated; 0 stops the generation. */
+IMPORT(token) uint32_t host_token(uint32_t ticket, uint32_t id, const char *text, size_t bytes);
+
+static void done(doppler_status status, void *user) {
+    host_done((uint32_t)(uintptr_t)user, status);
+}
+
+static bool token(uint32_t id, const char *text, size_t bytes, void *user) {
+    return host_token((uint32_t)(uintptr_t)user, id, text, bytes) != 0;
+}
+
+static void *as_user(uint32_t ticket) { return (void *)(uintptr_t)ticket; }
+
+/* ---- device */
+
+EXPORT(doppler *, engine_create, uint32_t device) {
+    return doppler_create(&(doppler_options){.device = device});
+}
+
+EXPORT(void, engine_destroy, doppler *d) { doppler_destroy(d); }
+
+EXPORT(const char *, engine_message, const doppler *d) { return doppler_message(d); }
+
+EXPORT(uint32_t, engine_last_status, const doppler *d) { return doppler_last_status(d); }
+
+EXPORT(const char *, engine_status_name, uint32_t status) { return doppler_status_name(status); }
+
+EXPORT(const char *, engine_status_text, uint32_t status) { return doppler_status_text(status); }
+
+EXPORT(uint32_t, engine_poll, doppler *d) { return doppler_poll(d); }
+
+/* ---- models */
+
+EXPORT(uint32_t, engine_model_create, doppler *d, const char *manifest, size_t bytes,
+       doppler_model **model) {
+    return doppler_model_create(d, manifest, bytes, model);
+}
+
+EXPORT(void, engine_model_destroy, doppler_model *model) { doppler_model_destroy(model); }
+
+EXPORT(uint32_t, engine_model_next, doppler_model *model, doppler_request *request) {
+    return doppler_model_next(model, request);
+}
+
+EXPORT(void, engine_model_fed, doppler_model *model, uint32_t id, uint32_t status,
+       const char *message) {
+    doppler_model_fed(model, id, status, message);
+}
+
+/* File sizes cross as doubles: exact to 2^53. */
+EXPORT(double, engine_model_fed_bytes, const doppler_model *model) {
+    uint64_t bytes, total;
+    doppler_model_progress(model, &bytes, &total);
+    return (double)bytes;
+}
+
+EXPORT(double, engine_model_total_bytes, const doppler_model *model) {
+    uint64_t bytes, total;
+    doppler_model_progress(model, &bytes, &total);
+    return (double)total;
+}
+
+EXPORT(uint32_t, engine_model_vocab, const doppler_model *model) {
+    return doppler_model_vocab(model);
+}
+
+EXPORT(uint32_t, engine_model_context, const doppler_model *model) {
+    return doppler_model_context(model);
+}
+
+EXPORT(size_t, engine_model_encode, const doppler_model *model, const char *text, size_t bytes,
+       uint32_t add_bos, uint32_t parse_special, uint32_t *ids, size_t capacity) {
+    return doppler_model_encode(model, text, bytes, add_bos, parse_special, ids, capacity);
+}
+
+/* ---- requests */
+
+/* Room for doppler_model_next's answer; NULL when out of memory; free() ends it. */
+EXPORT(doppler_request *, engine_request_create, void) {
+    return calloc(1, sizeof(doppler_request));
+}
+
+EXPORT(uint32_t, engine_request_id, const doppler_request *r) { return r->id; }
+
+EXPORT(const char *, engine_request_file, const doppler_request *r) { return r->file; }
+
+EXPORT(double, engine_request_offset, const doppler_request *r) { return (double)r->offset; }
+
+EXPORT(uint32_t, engine_request_bytes, const doppler_request *r) { return r->bytes; }
+
+EXPORT(const uint8_t *, engine_request_sha256, const doppler_request *r) { return r->sha256; }
+
+EXPORT(uint32_t, engine_request_segments, const doppler_request *r) { return r->segment_count; }
+
+EXPORT(uint32_t, engine_segment_offset, const doppler_request *r, uint32_t i) {
+    return r->segments[i].offset;
+}
+
+EXPORT(uint32_t, engine_segment_bytes, const doppler_request *r, uint32_t i) {
+    return r->segments[i].bytes;
+}
+
+EXPORT(void *, engine_segment_host, const doppler_request *r, uint32_t i) {
+    return r->segments[i].host;
+}
+
+EXPORT(uint32_t, engine_segment_buffer, const doppler_request *r, uint32_t i) {
+    return r->segments[i].buffer;
+}
+
+EXPORT(double, engine_segment_to, const doppler_request *r, uint32_t i) {
+    return (double)r->segments[i].to;
+}
+
+/* ---- sessions */
+
+EXPORT(uint32_t, engine_session_create, doppler_model *model, uint32_t context, uint32_t chunk,
+       uint32_t kv, uint32_t precision, doppler_session **session, uint32_t ticket) {
+    doppler_session_options options = {
+        .context = context, .chunk = chunk, .kv = kv, .precision = precision};
+    return doppler_session_create(model, &options, session, done, as_user(ticket));
+}
+
+EXPORT(void, engine_session_destroy, doppler_session *s) { doppler_session_destroy(s); }
+
+EXPORT(uint32_t, engine_session_context, const doppler_session *s) {
+    return doppler_session_context(s);
+}
+
+EXPORT(uint32_t, engine_session_position, const doppler_session *s) {
+    return doppler_session_position(s);
+}
+
+EXPORT(uint32_t, engine_generate, doppler_session *s, const uint32_t *ids, size_t count,
+       float temperature, uint32_t top_k, float top_p, float min_p, float repetition_penalty,
+       float presence_penalty, uint64_t seed, uint32_t max_tokens, uint32_t ticket) {
+    doppler_sampling sampling = {.temperature = temperature,
+                                 .top_k = top_k,
+                                 .top_p = top_p,
+                                 .min_p = min_p,
+                                 .repetition_penalty = repetition_penalty,
+                                 .presence_penalty = presence_penalty,
+                                 .seed = seed};
+    return doppler_generate(s, ids, count, &sampling, max_tokens, token, done, as_user(ticket));
+}
+
+EXPORT(void, engine_cancel, doppler_session *s) { doppler_cancel(s); }
+
+EXPORT(uint32_t, engine_logits, doppler_session *s, const uint32_t *ids, size_t count, float *out,
+       uint32_t ticket) {
+    return doppler_logits(s, ids, count, out, done, as_user(ticket));
+}
+
+EXPORT(uint32_t, engine_score, doppler_session *s, const uint32_t *ids, size_t count, float *nll,
+       uint32_t ticket) {
+    return doppler_score(s, ids, count, nll, done, as_user(ticket));
+}

@@ -1,0 +1,48 @@
+// types.ts - uses the whole API; `npx tsc --noEmit --strict` says whether doppler.d.ts allows it.
+import { Doppler, DopplerError, Generation, Model, Session } from '../../browser/doppler.js';
+import type { GenerationStats, Info, Status } from '../../browser/doppler.js';
+
+export async function everything(worker: Worker): Promise<GenerationStats | null> {
+    const doppler: Doppler = await Doppler.open();
+    for (const options of [
+        { device: 'gpu' as const, worker: false }, { device: 'cpu' as const, worker },
+        { assets: 'https://cdn.example/doppler/' }, { assets: new URL('https://cdn.example/') },
+        { assets: (name: string) => `/static/${name}` },
+    ]) await (await Doppler.open(options)).close();
+
+    const { backend, adapter, reason }: Info = doppler.info;
+    const line: string = backend === 'webgpu' ? adapter?.description ?? '' : reason ?? '';
+    const stop = new AbortController();
+    const model: Model = await doppler.load('models/stories/', {
+        onProgress: ({ bytes, total }) => console.log(line, bytes / total), signal: stop.signal,
+    });
+    const ids: Uint32Array = await model.tokenize('Once', { special: true, bos: false });
+    const session: Session = model.session({ context: Math.min(model.context, 512), chunk: 64,
+        kv: 'f32', precision: 'exact' });
+    await session.ready;
+    const full: boolean = ids.length > (session.context ?? model.vocab);
+    const tale: Generation = session.generate(full ? ids : 'Once upon a time', {
+        maxTokens: 64, temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, repetitionPenalty: 1.1,
+        presencePenalty: 0.5, seed: 7n, special: true, bos: true, signal: stop.signal,
+    });
+    try {
+        for await (const text of tale) console.log(text.length, tale.ids.length, tale.promptIds?.[0]);
+    } catch (error) {
+        const status: Status | null = error instanceof DopplerError ? error.status : null;
+        if (status !== 'CANCELLED') throw error;
+    }
+    const logits: Float32Array = await session.logits(ids, { signal: stop.signal });
+    const nll: Float32Array = await session.score([1, 2, 3]);
+    console.log(logits.length, nll.length);
+    await session.close();
+    await model.close();
+    await doppler.close();
+    return tale.stats;
+}
+
+// @ts-expect-error the device is one of three
+Doppler.open({ device: 'npu' });
+// @ts-expect-error the status is one of the engine's
+new DopplerError('OOPS', 'no such status');
+// @ts-expect-error a Doppler is opened, not made
+new Doppler();
