@@ -47,7 +47,7 @@ struct project_dims {
  * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, context, head_dim]
  * in the program's KV format: K, then V. head_dim % 8 == 0. Positions >= context are left out.
  * bindings: state r, rope r, qkv w, kv w.
- * grid: ceil((heads + 2 * kv_heads) * head_dim / 4 / 64), tokens. */
+ * grid: ceil((heads + 2 * kv_heads) * head_dim / 8 / 64), tokens. */
 struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
 
 /* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over keys
@@ -56,9 +56,15 @@ struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
  * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
  * attention_merge reduces them.
  * bindings: state r, qkv r (as above), kv r, out w (y or partial).
- * grid: kv_heads, splits, tokens. head_dim % 8 == 0, head_dim <= 256; heads / kv_heads is at most
- * ATTENTION_MAX_HEADS and, times head_dim, at most ATTENTION_MAX_GROUP. */
+ * grid: kv_heads, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
 enum { ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256 };
+/* Whether one workgroup of 64 threads can hold a KV head's query heads: as many per thread as its
+ * 8 accumulators of 4 elements take, which bounds their elements by ATTENTION_MAX_GROUP. */
+static inline int attention_fits(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {
+    return kv_heads > 0 && heads % kv_heads == 0 && head_dim > 0 && head_dim % 8 == 0 &&
+           head_dim <= ATTENTION_MAX_HEAD_DIM && heads / kv_heads <= ATTENTION_MAX_HEADS &&
+           heads / kv_heads <= 8 * (ATTENTION_MAX_HEAD_DIM / head_dim);
+}
 struct attention_dims {
     uint32_t heads, kv_heads, head_dim, tokens, context, splits;
     float scale;

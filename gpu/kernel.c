@@ -16,8 +16,8 @@
     X(ATTENTION,       attention,       "rrrw",  LINK_KV)       \
     X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
     X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
-    X(ARGMAX,          argmax,          "rwwww", LINK_NOTHING)  \
-    X(SAMPLE,          sample,          "rwwww", LINK_NOTHING)
+    X(ARGMAX,          argmax,          "rwwww", LINK_LOGITS)   \
+    X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, access, link) extern const char wgsl_##name[];
@@ -26,6 +26,8 @@ KERNELS(X)
 extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q8_0[], wgsl_weights_q4_k[], wgsl_weights_q6_k[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[];
+extern const char wgsl_half[];                /* linked with every format */
+extern const char wgsl_logits[];
 
 const kernel kernels[KERNEL_COUNT] = {
 #define X(id, name, access, link) [KERNEL_##id] = {#name, wgsl_##name, access, link, twin_##name},
@@ -44,7 +46,8 @@ static const char *const kv_sources[KV_COUNT] = {[KV_F16] = wgsl_kv_f16, [KV_F32
 
 uint32_t kernel_formats(kernel_id id) {
     static const uint32_t counts[] = {
-        [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT};
+        [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT,
+        [LINK_LOGITS] = 1};
     return counts[kernels[id].link];
 }
 
@@ -60,7 +63,10 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
     } else if (k->link == LINK_KV) {
         desc.sources[1] = kv_sources[format];
         linked = kv_names[format];
+    } else if (k->link == LINK_LOGITS) {
+        desc.sources[1] = wgsl_logits;
     }
+    if (*linked) desc.sources[2] = wgsl_half;
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     if (id == KERNEL_MATVEC) desc.constants[0] = (gpu_constant){"ROWS", MATVEC_ROWS};
     return desc;

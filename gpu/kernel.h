@@ -18,7 +18,8 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_ROWS = 4,             /* rows of a workgroup; the override ROWS */
     MATMUL_ROWS = 32, MATMUL_TOKENS = 32,        /* tile of a workgroup */
-    ACT_MUL_THREADS = 64         /* vec4s of a workgroup */
+    ACT_MUL_THREADS = 64,        /* vec4s of a workgroup */
+    ROPE_KV_THREADS = 64         /* 4 + 4 elements each */
 };
 
 /* What a kernel is linked with beside its own text. */

@@ -90,16 +90,16 @@ void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_d
 
 void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope, gpu_buffer qkv,
                 gpu_buffer kv, struct rope_kv_dims dims) {
-    assert(dims.head_dim % 4 == 0);
+    assert(dims.head_dim % 8 == 0 && dims.head_dim <= ATTENTION_MAX_HEAD_DIM);
+    uint32_t items = (dims.heads + 2 * dims.kv_heads) * (dims.head_dim / 8);
     gpu_binding bindings[] = {whole(state), whole(rope), whole(qkv), whole(kv)};
     gpu_dispatch(o.g, program_of(o, KERNEL_ROPE_KV, format), bindings, 4, &dims, sizeof dims,
-                 dims.heads + 2 * dims.kv_heads, dims.tokens, 1);
+                 ceil_div(items, ROPE_KV_THREADS), dims.tokens, 1);
 }
 
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
                   gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims) {
-    assert(dims.kv_heads > 0 && dims.heads % dims.kv_heads == 0 && dims.splits > 0);
-    assert(dims.heads / dims.kv_heads * dims.head_dim <= ATTENTION_MAX_GROUP);
+    assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim) && dims.splits > 0);
     gpu_binding bindings[] = {whole(state), whole(qkv), whole(kv),
                               whole(dims.splits > 1 ? partial : y)};
     gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 4, &dims, sizeof dims,

@@ -1,0 +1,36 @@
+/* rope_kv.c - twin of gpu/wgsl/rope_kv.wgsl. */
+#include "gpu/cpu/kv.h"
+#include "gpu/cpu/twins.h"
+#include "gpu/dims.h"
+
+/* i < half, (c, s) = rope[i]:  x[i] = x[i] c - x[i + half] s,  x[i + half] = x[i + half] c + x[i] s
+ * x: [2 * half], rope: [half, 2]. Su et al. 2021, section 3.4.2, rotate-half. */
+static void rotate(float *x, const float *rope, uint32_t half) {
+    for (uint32_t i = 0; i < half; i++) {
+        float a = x[i], b = x[half + i], c = rope[2 * i], s = rope[2 * i + 1];
+        x[i] = a * c - b * s;
+        x[half + i] = b * c + a * s;
+    }
+}
+
+void twin_rope_kv(const gpu_call *call) {
+    const struct rope_kv_dims *d = call->dims;
+    const step_state *state = call->buffer[0];
+    const float *rope = call->buffer[1];
+    float *qkv = call->buffer[2];
+    uint32_t rows = d->heads + 2 * d->kv_heads;
+    for (uint32_t t = 0; t < d->tokens; t++) {
+        uint32_t position = state->position + t;
+        if (position >= d->context) continue;
+        for (uint32_t row = 0; row < rows; row++) {
+            float *x = qkv + ((size_t)t * rows + row) * d->head_dim, turned[ATTENTION_MAX_HEAD_DIM];
+            if (row >= d->heads) x = memcpy(turned, x, d->head_dim * sizeof *x);
+            if (row < d->heads + d->kv_heads)
+                rotate(x, rope + (size_t)position * d->head_dim, d->head_dim / 2);
+            if (row >= d->heads)
+                kv_store((kv_format)call->format, call->buffer[3],
+                         ((size_t)(row - d->heads) * d->context + position) * d->head_dim,
+                         d->head_dim, x);
+        }
+    }
+}

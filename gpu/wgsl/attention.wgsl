@@ -1,0 +1,156 @@
+// attention.wgsl - causal attention over the cache, for the query heads of one KV head at a time.
+//
+//   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of 0 .. position + t
+//   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
+//
+//   binding  name   type       shape                                          access
+//   0        state  u32        [16], position first                           read
+//   1        qkv    f32        [tokens, heads + 2 kv_heads, head_dim]: q k v  read (q)
+//   2        kv     KV format  [2, kv_heads, context, head_dim]: K, V         read
+//   3        out    f32        splits == 1: [tokens, heads, head_dim] o / l   write
+//                              else [tokens, splits, heads, head_dim + 2]: o, m, l
+//   4        dims   uniform
+//
+// Dispatch: kv_heads, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
+// which supplies kv_load4(). Keys are taken in tiles, with a running maximum (Dao et al. 2022,
+// algorithm 1); a tile costs two barriers and three phases, in which a thread is
+//   scores   one key and four heads: K is read once for each four heads
+//   softmax  one head and a part of the keys; every part finds the same maximum by itself
+//   values   four elements of the output of up to SLOTS heads: V is read once by each
+// Where heads are fewer than threads, keys are dealt to `key_lanes` and added up at the end.
+const WG: u32 = 64u;
+const SLOTS: u32 = 8u;
+const TILE_SCORES: u32 = 768u;       // heads * keys of a tile
+const LOWEST: f32 = -1e38;           // below any score; differences stay finite
+
+struct Dims {
+    heads: u32, kv_heads: u32, head_dim: u32, tokens: u32, context: u32, splits: u32, scale: f32
+}
+@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(2) var<storage, read> kv: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<uniform> dims: Dims;
+
+var<workgroup> query: array<vec4f, 512>;             // [heads, head_dim / 4]; then partial sums
+var<workgroup> scores: array<f32, TILE_SCORES>;      // [heads, tile]
+var<workgroup> weights: array<f32, TILE_SCORES>;     // [heads, tile] exp(score - maximum)
+var<workgroup> rescale: array<f32, 32>;              // [heads] of what was summed before
+var<workgroup> maxima: array<f32, 32>;               // [heads]
+var<workgroup> sums: array<f32, WG>;                 // [parts, heads]
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u32) {
+    let heads = dims.heads / dims.kv_heads;          // of this KV head
+    let quads = dims.head_dim / 4u;
+    let length = min(state[0] + id.z + 1u, dims.context);
+    let share = (length + dims.splits - 1u) / dims.splits;
+    let begin = min(id.y * share, length);
+    let end = min(begin + share, length);
+    let keys = id.x * dims.context * quads;
+    let values = (dims.kv_heads + id.x) * dims.context * quads;
+
+    let q = (id.z * (dims.heads + 2u * dims.kv_heads) + id.x * heads) * quads;
+    for (var i = t; i < heads * quads; i += WG) { query[i] = qkv[q + i] * dims.scale; }
+    workgroupBarrier();
+
+    let tile = min(WG, TILE_SCORES / heads);
+    let head = t % heads;                            // softmax
+    let part = t / heads;
+    let parts = WG / heads;
+    var maximum = LOWEST;
+    var sum = 0.0;
+
+    let quad = t % quads;                            // values
+    let lanes = WG / quads;
+    let head_lanes = min(lanes, heads);
+    let key_lanes = lanes / head_lanes;
+    let head_lane = (t / quads) % head_lanes;
+    let key_lane = t / quads / head_lanes;
+    var o: array<vec4f, SLOTS>;                      // heads head_lane + j * head_lanes
+
+    for (var first = begin; first < end; first += tile) {
+        let count = min(tile, end - first);
+        for (var item = t; item < tile * ((heads + 3u) / 4u); item += WG) {
+            let key = item % tile;
+            let h = item / tile * 4u;
+            if (key < count) {
+                let s = score4(keys + (first + key) * quads, h, heads, quads);
+                for (var i = 0u; i < 4u; i++) {
+                    if (h + i < heads) { scores[(h + i) * tile + key] = s[i]; }
+                }
+            }
+        }
+        workgroupBarrier();
+        if (part < parts) {
+            var top = maximum;
+            for (var i = 0u; i < count; i++) { top = max(top, scores[head * tile + i]); }
+            let factor = exp(maximum - top);
+            sum *= factor;
+            for (var i = part; i < count; i += parts) {
+                let w = exp(scores[head * tile + i] - top);
+                weights[head * tile + i] = w;
+                sum += w;
+            }
+            maximum = top;
+            if (part == 0u) { rescale[head] = factor; }
+        }
+        workgroupBarrier();
+        if (key_lane < key_lanes) {
+            for (var j = 0u; j < SLOTS; j++) {
+                let h = head_lane + j * head_lanes;
+                if (h < heads) { o[j] *= rescale[h]; }
+            }
+            for (var i = key_lane; i < count; i += key_lanes) {
+                let v = kv_load4(values + (first + i) * quads + quad);
+                for (var j = 0u; j < SLOTS; j++) {
+                    let h = head_lane + j * head_lanes;
+                    if (h < heads) { o[j] += weights[h * tile + i] * v; }
+                }
+            }
+        }
+    }
+
+    sums[t] = sum;
+    if (part == 0u) { maxima[head] = maximum; }
+    query[t] = o[0];                                 // key_lanes > 1 only where SLOTS 1.. are free
+    workgroupBarrier();
+    if (t >= head_lanes * quads) { return; }
+    for (var k = 1u; k < key_lanes; k++) { o[0] += query[k * head_lanes * quads + t]; }
+    for (var j = 0u; j < SLOTS; j++) {
+        let h = head_lane + j * head_lanes;
+        if (h >= heads) { break; }
+        var l = 0.0;
+        for (var p = 0u; p < parts; p++) { l += sums[p * heads + h]; }
+        if (dims.splits == 1u) {
+            store4((id.z * dims.heads + id.x * heads + h) * dims.head_dim + 4u * quad, o[j] / l);
+        } else {
+            let row = (id.z * dims.splits + id.y) * dims.heads + id.x * heads + h;
+            let at = row * (dims.head_dim + 2u);
+            store4(at + 4u * quad, o[j]);
+            if (quad == 0u) {
+                out[at + dims.head_dim] = maxima[h];
+                out[at + dims.head_dim + 1u] = l;
+            }
+        }
+    }
+}
+
+// Scores of heads h .. h + 3 against one key; heads that do not exist repeat the last one.
+fn score4(key: u32, h: u32, heads: u32, quads: u32) -> vec4f {
+    let q = min(vec4u(h, h + 1u, h + 2u, h + 3u), vec4u(heads - 1u)) * quads;
+    var s = vec4f(0.0);
+    for (var i = 0u; i < quads; i++) {
+        let k = kv_load4(key + i);
+        s += vec4f(dot(query[q.x + i], k), dot(query[q.y + i], k),
+                   dot(query[q.z + i], k), dot(query[q.w + i], k));
+    }
+    return s;
+}
+
+fn store4(i: u32, v: vec4f) {
+    out[i] = v.x;
+    out[i + 1u] = v.y;
+    out[i + 2u] = v.z;
+    out[i + 3u] = v.w;
+}

@@ -1,0 +1,62 @@
+// logits.wgsl - what argmax.wgsl and sample.wgsl share: bindings, a logit as it counts, the end.
+//
+//   binding  name    type  shape                                         access
+//   0        logits  f32   [rows, stride >= vocab]                       read, as bits
+//   1        counts  u32   [vocab] occurrences in the timeline           read (PENALIZE), write
+//   2        state   step_state of gpu/dims.h                            read, write (ADVANCE)
+//   3        ids     u32   [rows]                                        write
+//   4        ring    u32   [ring_size]                                   write (ADVANCE)
+//   5        dims    uniform
+//
+// A logit is handled as a key: a u32 in the same order, made from its bits, so that NaN and
+// infinity need no arithmetic, ties are exact, and thresholds can be found digit by digit.
+// Twin: gpu/cpu/logits.h.
+const WG: u32 = 256u;
+const ADVANCE: u32 = 1u;
+const PENALIZE: u32 = 2u;
+const KEY_MINUS_INFINITY: u32 = 0x007FFFFFu;         // NaN counts as this, too
+
+struct Dims { vocab: u32, stride: u32, rows: u32, tokens: u32, ring_size: u32, flags: u32 }
+struct State {
+    position: u32, step: u32, seed: vec2u,
+    temperature: f32, top_k: u32, top_p: f32, min_p: f32,
+    repetition_penalty: f32, presence_penalty: f32
+}
+@group(0) @binding(0) var<storage, read> logits: array<u32>;
+@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(2) var<storage, read_write> state: State;
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(4) var<storage, read_write> ring: array<u32>;
+@group(0) @binding(5) var<uniform> dims: Dims;
+
+// The key of logits[row, i] after penalties. Keskar et al. 2019, section 4.1: a token that
+// occurred has its logit divided by the penalty, or multiplied if it is not positive.
+fn logit_key(row: u32, i: u32) -> u32 {
+    var bits = logits[row * dims.stride + i];
+    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) { return KEY_MINUS_INFINITY; }
+    if ((dims.flags & PENALIZE) != 0u && (bits & 0x7FFFFFFFu) != 0x7F800000u && counts[i] > 0u) {
+        let x = bitcast<f32>(bits);
+        let p = state.repetition_penalty;
+        bits = bitcast<u32>(select(x * p, x / p, x > 0.0) - state.presence_penalty);
+    }
+    if (bits == 0x80000000u) { bits = 0u; }          // -0 equals 0
+    return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+}
+
+// The value of a key, kept so far from the largest f32 that differences stay finite.
+fn key_value(key: u32) -> f32 {
+    let bits = select(~key, key & 0x7FFFFFFFu, (key & 0x80000000u) != 0u);
+    let magnitude = min(bits & 0x7FFFFFFFu, 0x7E967699u);        // 1e38
+    return bitcast<f32>(magnitude | (bits & 0x80000000u));
+}
+
+// The last act of one thread.
+fn finish(row: u32, id: u32) {
+    ids[row] = id;
+    if ((dims.flags & ADVANCE) != 0u) {
+        ring[state.step % dims.ring_size] = id;
+        counts[id] += 1u;
+        state.step += 1u;
+        state.position += dims.tokens;
+    }
+}
