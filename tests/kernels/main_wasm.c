@@ -1,0 +1,37 @@
+/* main_wasm.c - kernel tests as wasm, over WebGPU or the CPU backend: what run.mjs calls. */
+#include "tests/kernels/kernel_test.h"
+
+#include <string.h>
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+#define IMPORT(name) __attribute__((import_module("test"), import_name(#name)))
+
+IMPORT(line) void host_line(const char *line, size_t bytes);
+IMPORT(done) void host_done(doppler_status status);
+
+EXPORT(kernels_create) gpu *kernels_create(bool on_cpu);
+EXPORT(kernels_start) void kernels_start(gpu *g, const char *filter);
+EXPORT(kernels_poll) bool kernels_poll(gpu *g);
+EXPORT(kernels_destroy) void kernels_destroy(gpu *g);
+
+static void pass_line(const char *line, void *user) {
+    (void)user;
+    host_line(line, strlen(line));
+}
+
+static void pass_done(doppler_status status, void *user) {
+    (void)user;
+    host_done(status);
+}
+
+gpu *kernels_create(bool on_cpu) { return on_cpu ? gpu_cpu_create() : gpu_web_create(); }
+
+/* filter must live until done. */
+void kernels_start(gpu *g, const char *filter) {
+    kernel_test_start(g, filter, pass_line, pass_done, NULL);
+}
+
+/* Only the CPU backend needs it: WebGPU answers from the event loop. */
+bool kernels_poll(gpu *g) { return gpu_poll(g); }
+
+void kernels_destroy(gpu *g) { gpu_destroy(g); }
