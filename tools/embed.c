@@ -6,6 +6,7 @@
  * breaks are kept, so that compiler messages name the file's own lines. WGSL has no string
  * literals: two slashes always begin a comment. Block comments are refused. */
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,13 +39,15 @@ static int embed(const char *path) {
     int number = 0, bad = 0;
     while (fgets(buffer, sizeof buffer, file)) {
         number++;
-        if (!strchr(buffer, '\n') || strstr(buffer, "/*")) {
+        char *line = buffer;
+        bool ends = strchr(buffer, '\n') != NULL;
+        size_t bytes = line_trim(&line);
+        line[bytes] = 0;
+        if (!ends || strstr(line, "/*")) {
             fprintf(stderr, "%s:%d: over-long line, no final line break or block comment\n", path,
                     number);
             bad = 1;
         }
-        char *line = buffer;
-        size_t bytes = line_trim(&line);
         for (size_t i = 0; i < bytes; i++) printf("%d,", line[i]);
         printf("10,\n");
     }
