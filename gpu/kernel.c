@@ -68,6 +68,5 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
     }
     if (*linked) desc.sources[2] = wgsl_half;
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
-    if (id == KERNEL_MATVEC) desc.constants[0] = (gpu_constant){"ROWS", MATVEC_ROWS};
     return desc;
 }

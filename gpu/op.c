@@ -48,6 +48,14 @@ void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint
     }
 }
 
+/* Rows of one workgroup of matvec.wgsl, whose threads form teams of 8, 16, 32 or all: one thread
+ * for each run of 32 weights of a row, as far as they go. */
+static uint32_t matvec_rows(uint32_t k) {
+    uint32_t lanes = 8;
+    while (lanes < MATVEC_THREADS && lanes < k / 32) lanes *= 2;
+    return MATVEC_THREADS / lanes * MATVEC_ROWS;
+}
+
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add) {
     bool is_matvec = tokens == 1;
@@ -61,7 +69,7 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
             .bias = bias == OP_NO_BIAS ? 0 : bias + s.first,
             .flags = (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS) | (add ? PROJECT_ADD : 0)};
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y)};
-        uint32_t groups = ceil_div(s.rows, is_matvec ? MATVEC_ROWS : MATMUL_ROWS);
+        uint32_t groups = ceil_div(s.rows, is_matvec ? matvec_rows(w->cols) : MATMUL_ROWS);
         uint32_t down = is_matvec ? ceil_div(groups, grid) : ceil_div(tokens, MATMUL_TOKENS);
         uint32_t across = is_matvec ? ceil_div(groups, down) : groups;
         gpu_dispatch(o.g, p, bindings, 4, &dims, sizeof dims, across, down, 1);

@@ -7,6 +7,12 @@
 /* out[i] = weight i of a stored row, i < cols. Exact: every intermediate is representable. */
 void weights_decode(weight_format format, const uint8_t *row, uint32_t cols, float *out);
 
+/* out[i] = weight first + i of a stored row, i < count. first and count: multiples of
+ * WEIGHTS_PART, except that the last part of a row may be shorter. */
+enum { WEIGHTS_PART = 256 };
+void weights_decode_part(weight_format format, const uint8_t *row, uint32_t cols, uint32_t first,
+                         uint32_t count, float *out);
+
 float half_to_float(uint16_t half);       /* IEEE binary16, subnormals included */
 uint16_t float_to_half(float value);      /* round to nearest even; overflow to infinity */
 

@@ -1,0 +1,17 @@
+/* act_mul.c - twin of gpu/wgsl/act_mul.wgsl. */
+#include "gpu/cpu/twins.h"
+#include "gpu/dims.h"
+
+#include <math.h>
+
+/* y[t, i] = silu(gu[t, i]) * gu[t, hidden + i]. gu [tokens, 2 * hidden], y [tokens, hidden]. */
+void twin_act_mul(const gpu_call *call) {
+    const struct act_mul_dims *d = call->dims;
+    for (uint32_t t = 0; t < d->tokens; t++) {
+        const float *gate = (const float *)call->buffer[0] + (size_t)t * 2 * d->hidden;
+        const float *up = gate + d->hidden;
+        float *y = (float *)call->buffer[1] + (size_t)t * d->hidden;
+        for (uint32_t i = 0; i < d->hidden; i++)
+            y[i] = gate[i] / (1 + expf(fminf(-gate[i], 80))) * up[i];
+    }
+}
