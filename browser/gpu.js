@@ -312,10 +312,12 @@ export class GpuHost {
             (e) => this.#rejected(operation, e));
     }
 
-    // A promise was rejected: AbortError and a lost device mean the same, in any order.
+    // A promise was rejected. The device's loss may become known only after this.
     #rejected(operation, error) {
-        const status = this.#lost !== null || error.name === 'AbortError' ? DEVICE_LOST : GPU_ERROR;
-        this.#end(operation, status, this.#failure ?? firstLine(error.message));
+        if (this.#lost !== null || error.name === 'AbortError') {
+            return this.#end(operation, DEVICE_LOST, this.#lost ?? 'the GPU device was lost');
+        }
+        this.#end(operation, GPU_ERROR, this.#failure ?? firstLine(error.message));
     }
 
     #takeStaging(bytes) {

@@ -123,7 +123,8 @@ describe('gpu.js', { skip }, () => {
         assert.equal((await wrong.done).status, GPU_ERROR);
     });
 
-    it('a_plan_beyond_memory_ends_with_no_memory_and_its_bytes', async () => {
+    it('a_plan_beyond_memory_ends_with_no_memory_and_its_bytes', async (t) => {
+        if (/llvmpipe/.test(opened.adapter.description)) return t.skip('llvmpipe overcommits');
         const { handles, done } = caller.buffers(...Array(400).fill(1 << 30));
         caller.write(handles[0], 0, [1]);            // allowed, and must not fail anything later
         const { status, message } = await done;
