@@ -12,10 +12,22 @@ enum {
     RDRR_BLOCK_BYTES = 1 << 20,           /* hashes.bin: one SHA-256 per block of a shard */
     RDRR_SHARD_BYTES = 64 << 20,          /* default size of a shard */
     RDRR_ALIGN = 4096,                    /* of a tensor's start within the shards */
-    RDRR_MAX_MANIFEST = 64 << 20
+    RDRR_MAX_MANIFEST = 64 << 20,
+    RDRR_MAX_TOKENIZER = 256 << 20,
+    RDRR_MAX_HASHES = 64 << 20,           /* of two million blocks: 2 TiB of weights */
+    RDRR_HASH_BYTES = 32,
+    RDRR_HEX_CHARS = 65                   /* of a hash as text, with its NUL */
 };
 
-typedef struct rdrr_file { const char *file; uint64_t bytes; uint8_t sha256[32]; } rdrr_file;
+#define RDRR_MANIFEST "manifest.json"
+#define RDRR_HASHES "hashes.bin"
+#define RDRR_TOKENIZER "tokenizer.json"
+
+typedef struct rdrr_file {
+    const char *file;                     /* a plain name inside the package's folder */
+    uint64_t bytes;
+    uint8_t sha256[RDRR_HASH_BYTES];
+} rdrr_file;
 
 /* A contiguous part of a tensor in one shard. */
 typedef struct rdrr_span { uint32_t shard; uint64_t offset, bytes; } rdrr_span;
@@ -45,9 +57,18 @@ typedef struct manifest {
     uint32_t tensor_count;
 } manifest;
 
+/* Blocks of a shard of this many bytes; its hashes follow those of the shards before it. */
+uint64_t rdrr_block_count(uint64_t bytes);
+/* Lowercase hexadecimal digits. */
+void rdrr_hex(const uint8_t sha256[RDRR_HASH_BYTES], char out[RDRR_HEX_CHARS]);
+/* Bytes of a stored tensor: rows * format_row_bytes for a matrix, cols * 4 for a vector. */
+uint64_t rdrr_tensor_bytes(tensor_role role, weight_format format, uint32_t rows, uint32_t cols);
+
 /* Fills *m; manifest_free whether it succeeded or not. Checks everything that can be checked
  * without the shards: known fields, ranges, every role of the architecture present exactly once
- * with its shape, spans inside shards and not overlapping, byte counts. */
+ * with its shape, spans inside shards and not overlapping, each starting at a multiple of
+ * RDRR_ALIGN, byte counts. Status: BAD_FILE; UNSUPPORTED names a version, required feature,
+ * architecture or format that this version does not know. */
 doppler_status manifest_parse(error *e, manifest *m, const char *json, size_t bytes);
 void manifest_free(manifest *m);
 /* Canonical JSON of a manifest, ending in a newline. */

@@ -5,9 +5,20 @@
 #define MEMORY_MODEL_H
 
 #include "memory/format.h"
-#include <stdbool.h>
+#include "memory/status.h"
 
-enum { MODEL_MAX_STOPS = 16, MODEL_MAX_LAYERS = 1024 };
+/* Bounds on what a file may claim: far above every published model, and low enough that no
+ * product of two of them overflows 64 bits (nor heads * head_dim 32 bits). */
+enum {
+    MODEL_MAX_STOPS = 16,
+    MODEL_MAX_LAYERS = 1024,
+    MODEL_MAX_DIM = 1 << 17,
+    MODEL_MAX_HIDDEN = 1 << 19,
+    MODEL_MAX_HEADS = 1024,
+    MODEL_MAX_HEAD_DIM = 1024,
+    MODEL_MAX_VOCAB = 1 << 21,
+    MODEL_MAX_CONTEXT = 1 << 24
+};
 
 typedef enum model_activation { ACTIVATION_SILU, ACTIVATION_COUNT } model_activation;
 
@@ -34,8 +45,8 @@ typedef struct model_config {
     bool attention_out_bias;             /* o bias exists */
     bool mlp_bias;                       /* gate, up, down biases exist */
     rope_config rope;
-    bool has_bos, add_bos;               /* add_bos: encode() starts with bos */
-    uint32_t bos;
+    bool has_bos;
+    uint32_t bos;                        /* informative: encode() asks the tokenizer instead */
     uint32_t stops[MODEL_MAX_STOPS], stop_count;
 } model_config;
 
@@ -76,7 +87,15 @@ typedef struct role_info { const char *name; bool per_layer, matrix; } role_info
 extern const role_info roles[ROLE_COUNT];
 
 tensor_role role_by_name(const char *name);            /* ROLE_COUNT when unknown */
+model_activation activation_by_name(const char *name); /* ACTIVATION_COUNT when unknown */
+rope_type rope_by_name(const char *name);              /* ROPE_COUNT when unknown */
 /* Shape the role must have in this model; false when the model has no such tensor. */
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
+/* Numbers that must fit each other and the kernels: every bound above, heads a multiple of
+ * kv_heads, even head_dim, rows of whole runs of 32 weights, positive finite floats, token ids
+ * below vocab. what names the file in messages. Status: BAD_FILE, UNSUPPORTED. */
+doppler_status model_check(error *e, const char *what, const model_config *m);
+/* Weights of all tensors the model has. */
+uint64_t model_parameters(const model_config *m);
 
 #endif

@@ -1,0 +1,155 @@
+/* model.c - the role table: which tensors a model has and their shapes, and the checks that
+ * every description of a model must pass, whichever file it came from. */
+#include "memory/model.h"
+#include <math.h>
+#include <string.h>
+
+const char *const activation_names[ACTIVATION_COUNT] = {[ACTIVATION_SILU] = "silu"};
+const char *const rope_names[ROPE_COUNT] = {
+    [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
+
+const role_info roles[ROLE_COUNT] = {
+#define X(role, name, per_layer, matrix) [ROLE_##role] = {name, per_layer, matrix},
+    TENSOR_ROLES(X)
+#undef X
+};
+
+/* A role's rows and cols are one of these sizes of the model. */
+enum { SIZE_1, SIZE_DIM, SIZE_HIDDEN, SIZE_VOCAB, SIZE_Q, SIZE_KV, SIZE_COUNT };
+/* When a model has the role. */
+enum { ALWAYS, UNTIED, QKV_BIAS, OUT_BIAS, MLP_BIAS, CONDITION_COUNT };
+
+static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
+    [ROLE_EMBEDDING] = {SIZE_VOCAB, SIZE_DIM, ALWAYS},
+    [ROLE_HEAD] = {SIZE_VOCAB, SIZE_DIM, UNTIED},
+    [ROLE_FINAL_NORM] = {SIZE_1, SIZE_DIM, ALWAYS},
+    [ROLE_ATTN_NORM] = {SIZE_1, SIZE_DIM, ALWAYS},
+    [ROLE_ATTN_Q] = {SIZE_Q, SIZE_DIM, ALWAYS},
+    [ROLE_ATTN_K] = {SIZE_KV, SIZE_DIM, ALWAYS},
+    [ROLE_ATTN_V] = {SIZE_KV, SIZE_DIM, ALWAYS},
+    [ROLE_ATTN_O] = {SIZE_DIM, SIZE_Q, ALWAYS},
+    [ROLE_ATTN_Q_BIAS] = {SIZE_1, SIZE_Q, QKV_BIAS},
+    [ROLE_ATTN_K_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
+    [ROLE_ATTN_V_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
+    [ROLE_ATTN_O_BIAS] = {SIZE_1, SIZE_DIM, OUT_BIAS},
+    [ROLE_FFN_NORM] = {SIZE_1, SIZE_DIM, ALWAYS},
+    [ROLE_FFN_GATE] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
+    [ROLE_FFN_UP] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
+    [ROLE_FFN_DOWN] = {SIZE_DIM, SIZE_HIDDEN, ALWAYS},
+    [ROLE_FFN_GATE_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
+    [ROLE_FFN_UP_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
+    [ROLE_FFN_DOWN_BIAS] = {SIZE_1, SIZE_DIM, MLP_BIAS},
+};
+
+tensor_role role_by_name(const char *name) {
+    for (uint32_t i = 0; i < ROLE_COUNT; i++)
+        if (!strcmp(roles[i].name, name)) return (tensor_role)i;
+    return ROLE_COUNT;
+}
+
+model_activation activation_by_name(const char *name) {
+    for (uint32_t i = 0; i < ACTIVATION_COUNT; i++)
+        if (!strcmp(activation_names[i], name)) return (model_activation)i;
+    return ACTIVATION_COUNT;
+}
+
+rope_type rope_by_name(const char *name) {
+    for (uint32_t i = 0; i < ROPE_COUNT; i++)
+        if (!strcmp(rope_names[i], name)) return (rope_type)i;
+    return ROPE_COUNT;
+}
+
+bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols) {
+    const uint32_t sizes[SIZE_COUNT] = {
+        [SIZE_1] = 1,
+        [SIZE_DIM] = m->dim,
+        [SIZE_HIDDEN] = m->hidden,
+        [SIZE_VOCAB] = m->vocab,
+        [SIZE_Q] = m->heads * m->head_dim,
+        [SIZE_KV] = m->kv_heads * m->head_dim,
+    };
+    const bool conditions[CONDITION_COUNT] = {
+        [ALWAYS] = true,
+        [UNTIED] = !m->tied_head,
+        [QKV_BIAS] = m->attention_bias,
+        [OUT_BIAS] = m->attention_out_bias,
+        [MLP_BIAS] = m->mlp_bias,
+    };
+    *rows = sizes[shapes[role].rows];
+    *cols = sizes[shapes[role].cols];
+    return conditions[shapes[role].condition];
+}
+
+static bool positive(float x) { return isfinite(x) && x > 0; }
+
+static doppler_status check_rope(error *e, const char *what, const rope_config *r) {
+    if (!positive(r->theta)) return fail(e, DOPPLER_BAD_FILE, "%s: rope theta %g", what,
+                                         (double)r->theta);
+    if (r->type == ROPE_DEFAULT) return DOPPLER_OK;
+    if (!positive(r->factor)) return fail(e, DOPPLER_BAD_FILE, "%s: rope factor %g", what,
+                                          (double)r->factor);
+    if (r->type == ROPE_LINEAR) return DOPPLER_OK;
+    if (!positive(r->low_freq_factor) || !positive(r->high_freq_factor) ||
+        r->low_freq_factor >= r->high_freq_factor)
+        return fail(e, DOPPLER_BAD_FILE, "%s: rope low_freq_factor %g and high_freq_factor %g",
+                    what, (double)r->low_freq_factor, (double)r->high_freq_factor);
+    if (r->original_context == 0 || r->original_context > MODEL_MAX_CONTEXT)
+        return fail(e, DOPPLER_BAD_FILE, "%s: rope original context %u, 1 to %u are possible",
+                    what, r->original_context, MODEL_MAX_CONTEXT);
+    return DOPPLER_OK;
+}
+
+static doppler_status check_tokens(error *e, const char *what, const model_config *m) {
+    if (m->has_bos && m->bos >= m->vocab)
+        return fail(e, DOPPLER_BAD_FILE, "%s: bos id %u, the vocabulary has %u", what, m->bos,
+                    m->vocab);
+    if (m->stop_count > MODEL_MAX_STOPS)
+        return fail(e, DOPPLER_BAD_FILE, "%s: %u stop ids, at most %u", what, m->stop_count,
+                    MODEL_MAX_STOPS);
+    for (uint32_t i = 0; i < m->stop_count; i++)
+        if (m->stops[i] >= m->vocab)
+            return fail(e, DOPPLER_BAD_FILE, "%s: stop id %u, the vocabulary has %u", what,
+                        m->stops[i], m->vocab);
+    return DOPPLER_OK;
+}
+
+doppler_status model_check(error *e, const char *what, const model_config *m) {
+    const struct { const char *name; uint32_t value, max; } sizes[] = {
+        {"layers", m->layers, MODEL_MAX_LAYERS},    {"dim", m->dim, MODEL_MAX_DIM},
+        {"hidden", m->hidden, MODEL_MAX_HIDDEN},    {"heads", m->heads, MODEL_MAX_HEADS},
+        {"kv_heads", m->kv_heads, MODEL_MAX_HEADS}, {"head_dim", m->head_dim, MODEL_MAX_HEAD_DIM},
+        {"vocab", m->vocab, MODEL_MAX_VOCAB},       {"context", m->context, MODEL_MAX_CONTEXT},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value == 0 || sizes[i].value > sizes[i].max)
+            return fail(e, DOPPLER_BAD_FILE, "%s: %s %u, 1 to %u are possible", what,
+                        sizes[i].name, sizes[i].value, sizes[i].max);
+    if (m->heads % m->kv_heads)
+        return fail(e, DOPPLER_BAD_FILE, "%s: %u heads are no multiple of %u kv_heads", what,
+                    m->heads, m->kv_heads);
+    if (m->head_dim % 2)
+        return fail(e, DOPPLER_BAD_FILE, "%s: head_dim %u is odd", what, m->head_dim);
+    const struct { const char *name; uint32_t value; } rows[] = {
+        {"dim", m->dim}, {"hidden", m->hidden}, {"heads * head_dim", m->heads * m->head_dim}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].value % 32)
+            return fail(e, DOPPLER_UNSUPPORTED, "%s: %s is %u, which is no multiple of 32", what,
+                        rows[i].name, rows[i].value);
+    if (!positive(m->norm_eps))
+        return fail(e, DOPPLER_BAD_FILE, "%s: norm_eps %g", what, (double)m->norm_eps);
+    if (!positive(m->attention_scale))
+        return fail(e, DOPPLER_BAD_FILE, "%s: attention_scale %g", what,
+                    (double)m->attention_scale);
+    doppler_status status = check_rope(e, what, &m->rope);
+    return status != DOPPLER_OK ? status : check_tokens(e, what, m);
+}
+
+uint64_t model_parameters(const model_config *m) {
+    uint64_t total = 0;
+    for (uint32_t role = 0; role < ROLE_COUNT; role++) {
+        uint32_t rows, cols;
+        if (model_role_shape(m, (tensor_role)role, &rows, &cols))
+            total += (uint64_t)rows * cols * (roles[role].per_layer ? m->layers : 1);
+    }
+    return total;
+}

@@ -1,0 +1,32 @@
+/* checkpoint.h - a Hugging Face folder or a safetensors file, opened: configs read, headers
+ * parsed, data files open for reading by range. */
+#ifndef TOOLS_CHECKPOINT_H
+#define TOOLS_CHECKPOINT_H
+
+#include "bridge/hf_names.h"
+#include "storage/files.h"
+
+typedef struct checkpoint {
+    arena memory;                /* owned; holds everything below */
+    const char *folder, *name;   /* name: the folder's last part */
+    safetensors *files;          /* [file_count] */
+    storage_file *data;          /* [file_count] */
+    uint32_t file_count;
+    model_config model;          /* from here on by checkpoint_describe */
+    source_tensor *sources;
+    uint32_t source_count;
+} checkpoint;
+
+/* path: a folder with model.safetensors or its index, or one file. checkpoint_free whether it
+ * succeeded or not. */
+doppler_status checkpoint_open(error *e, checkpoint *c, const char *path);
+/* Reads config.json and generation_config.json beside the data, and finds every tensor's role. */
+doppler_status checkpoint_describe(error *e, checkpoint *c);
+/* chat_template.jinja, or that of tokenizer_config.json, or "". */
+doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **out);
+/* A whole file of the folder, in c->memory, with a NUL behind it. */
+doppler_status checkpoint_text(error *e, checkpoint *c, const char *name, uint64_t max_bytes,
+                               const char **data, size_t *bytes);
+void checkpoint_free(checkpoint *c);
+
+#endif

@@ -1,0 +1,145 @@
+/* cmd_convert.c - `doppler convert`: a Hugging Face folder or safetensors file to an RDRR package.
+ * The host side of loader/convert.h: reads, writes and hashes what it is told to. */
+#include "loader/convert.h"
+#include "storage/sha256.h"
+#include "tokenizer/tokenizer.h"
+#include "tools/checkpoint.h"
+#include "tools/cmd.h"
+#include "tools/options.h"
+#include "tools/progress.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct job {
+    const char *in, *out, *name;
+    uint32_t target;
+    uint64_t shard_bytes;
+    bool quiet;
+    checkpoint source;
+    convert *c;
+    staging package;
+} job;
+
+static bool package_file(const char *name) {
+    static const char *const whole[] = {RDRR_MANIFEST, RDRR_HASHES, RDRR_TOKENIZER};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (!strcmp(whole[i], name)) return true;
+    return !strncmp(name, "shard_", 6) && strlen(name) > 10 &&
+           !strcmp(name + strlen(name) - 4, ".bin");
+}
+
+/* A tokenizer that the engine cannot read makes a package that it cannot load: say so now. */
+static doppler_status check_tokenizer(error *e, const job *j, const char *text, size_t bytes) {
+    tokenizer *t;
+    doppler_status status = tokenizer_open(e, text, bytes, &t);
+    if (status) return status;
+    if (tokenizer_vocab(t) > j->source.model.vocab && !j->quiet)
+        fprintf(stderr, "%s: %" PRIu32 " tokens, the model has only %" PRIu32 "\n", RDRR_TOKENIZER,
+                tokenizer_vocab(t), j->source.model.vocab);
+    tokenizer_close(t);
+    return DOPPLER_OK;
+}
+
+static doppler_status prepare(error *e, job *j) {
+    convert_input input = {.target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
+    checkpoint *s = &j->source;
+    doppler_status status = checkpoint_open(e, s, j->in);
+    if (status || (status = checkpoint_describe(e, s)) ||
+        (status = checkpoint_chat_template(e, s, &input.chat_template)) ||
+        (status = checkpoint_text(e, s, RDRR_TOKENIZER, RDRR_MAX_TOKENIZER, &input.tokenizer,
+                                  &input.tokenizer_bytes)) ||
+        (status = check_tokenizer(e, j, input.tokenizer, input.tokenizer_bytes)))
+        return status;
+    input.model = &s->model;
+    input.sources = s->sources;
+    input.source_count = s->source_count;
+    input.name = j->name ? j->name : s->name;
+    input.source = s->name;
+    return convert_create(e, &input, &j->c);
+}
+
+static void tell_fallbacks(const job *j) {
+    const manifest *m = convert_manifest(j->c);
+    for (uint32_t i = 0; i < m->tensor_count && !j->quiet; i++) {
+        const rdrr_tensor *t = &m->tensors[i];
+        weight_format wanted = convert_wanted(j->c, i);
+        if (t->format != wanted)
+            fprintf(stderr, "%s: %s instead of %s, whose blocks do not divide rows of %" PRIu32 "\n",
+                    t->name, formats[t->format].name, formats[wanted].name, t->cols);
+    }
+}
+
+static doppler_status write_step(error *e, job *j, const convert_step *step, sha256 *whole) {
+    doppler_status status = staging_write(e, &j->package, step->file, step->offset, step->from,
+                                          step->bytes);
+    if (!status && step->block_sha256)
+        status = sha256_of(e, step->from, step->bytes, step->block_sha256);
+    if (!status) status = sha256_add(e, whole, step->from, step->bytes);
+    if (!status && step->file_sha256) status = sha256_end(e, whole, step->file_sha256);
+    return status;
+}
+
+static doppler_status execute(error *e, job *j) {
+    doppler_status status = staging_open(e, &j->package, j->out, package_file);
+    progress p;
+    progress_start(&p, "converting", j->quiet);
+    sha256 whole = {0};
+    convert_step step;
+    while (!status && !(status = convert_next(e, j->c, &step)) && step.action != CONVERT_DONE) {
+        if (step.action == CONVERT_READ)
+            status = storage_read(e, &j->source.data[step.source], step.offset, step.to,
+                                  step.bytes);
+        else status = write_step(e, j, &step, &whole);
+        uint64_t done, total;
+        convert_progress(j->c, &done, &total);
+        progress_show(&p, done, total);
+    }
+    sha256_free(&whole);
+    double seconds = progress_end(&p);
+    if (!status) status = staging_commit(e, &j->package);
+    if (status || j->quiet) return status;
+    const manifest *m = convert_manifest(j->c);
+    uint64_t done, total, bytes = 0;
+    for (uint32_t i = 0; i < m->shard_count; i++) bytes += m->shards[i].bytes;
+    convert_progress(j->c, &done, &total);
+    char in_text[BYTES_TEXT], out_text[BYTES_TEXT], speed_text[BYTES_TEXT], id[RDRR_HEX_CHARS];
+    rdrr_hex(convert_package_id(j->c), id);
+    printf("%s: %" PRIu32 " tensors, %s -> %s of %s in %" PRIu32 " shard%s, %.1f s, %s/s\n",
+           j->out, m->tensor_count, bytes_text((double)total, in_text),
+           bytes_text((double)bytes, out_text), m->quantization, m->shard_count,
+           m->shard_count == 1 ? "" : "s", seconds,
+           bytes_text(seconds > 0 ? (double)total / seconds : 0, speed_text));
+    printf("package id %s\n", id);
+    return DOPPLER_OK;
+}
+
+int cmd_convert(int argc, char **argv) {
+    job j = {.target = TARGET_KEEP};
+    const argument arguments[] = {
+        {"IN", &j.in, "a Hugging Face folder, or its safetensors file", false},
+        {"OUT", &j.out, "the package's folder, which must not exist", false}};
+    const option options[] = {
+        {"input", 'i', OPTION_TEXT, &j.in, "IN", "the same as the argument", 0, 0},
+        {"output", 'o', OPTION_TEXT, &j.out, "OUT", "the same as the argument", 0, 0},
+        {"quantize", 'q', OPTION_CHOICE, &j.target, "keep|f32|f16|bf16|q8_0|q4_k_m",
+         "format of the matrices; default keep: as they are", 0, 0},
+        {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
+         "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
+        {"name", 0, OPTION_TEXT, &j.name, "NAME", "the model's name; default: its folder's", 0, 0},
+        {"quiet", 0, OPTION_FLAG, &j.quiet, NULL, "print nothing but failures", 0, 0}};
+    const command c = {"convert", "Converts a checkpoint to an RDRR package.", arguments, 2,
+                       options, sizeof options / sizeof *options};
+    int code = options_parse(&c, argc, argv);
+    if (code >= 0) return code;
+    error e = {0};
+    doppler_status status = prepare(&e, &j);
+    if (!status) {
+        tell_fallbacks(&j);
+        status = execute(&e, &j);
+    }
+    staging_free(&j.package);
+    convert_destroy(j.c);
+    checkpoint_free(&j.source);
+    return status ? command_failed(&c, &e) : 0;
+}

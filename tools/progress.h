@@ -1,0 +1,25 @@
+/* progress.h - how far a long command is, on stderr: a bar that redraws itself on a terminal,
+ * a plain line now and then elsewhere. */
+#ifndef TOOLS_PROGRESS_H
+#define TOOLS_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Filled by progress_start. */
+typedef struct progress {
+    const char *label;           /* borrowed */
+    bool quiet, terminal;
+    double start_ms, shown_ms;
+} progress;
+
+void progress_start(progress *p, const char *label, bool quiet);
+void progress_show(progress *p, uint64_t done_bytes, uint64_t total_bytes);
+/* Clears the bar; must come before other lines. Returns the seconds since the start. */
+double progress_end(progress *p);
+
+enum { BYTES_TEXT = 24 };
+/* "17.0 MB" in decimal units; returns out. */
+const char *bytes_text(double bytes, char out[BYTES_TEXT]);
+
+#endif
