@@ -24,10 +24,10 @@ static inline uint64_t hash_bytes(const char *data, size_t bytes) {
     return hash_u64(h ^ word);
 }
 
-/* Slots of an open-addressing table that stays at most half full: a power of two. */
+/* Slots of an open-addressing table that stays at most 2/3 full: a power of two. */
 static inline size_t hash_slots(size_t entries) {
     size_t slots = 8;
-    while (slots < entries * 2) slots *= 2;
+    while (slots - slots / 3 < entries + 1) slots *= 2;
     return slots;
 }
 

@@ -1,0 +1,124 @@
+/* bpe.c - a doubly linked list of symbols and a heap of the merges that are possible.
+ *
+ * A merge changes two neighbourhoods, so it adds at most two entries. Entries that an earlier
+ * merge made impossible stay in the heap and are recognised when they come up: the symbols at
+ * their place are no longer the pair they were made for. */
+#include "tokenizer/bpe.h"
+#include "memory/hash.h"
+#include "tokenizer/vocabulary.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+
+struct bpe_symbol {
+    uint32_t id;                 /* NO_TOKEN: merged into its left neighbour */
+    uint32_t left, right;        /* neighbours' indices or NONE */
+};
+
+struct bpe_entry {
+    uint64_t order;              /* rank << 32 | index of the left symbol */
+    uint32_t left, right, merged;
+};
+
+bool bpe_init(bpe *b, arena *a, uint32_t rules) {
+    size_t slots = hash_slots(rules);
+    if (slots > UINT32_MAX) return false;
+    b->slots = arena_array(a, slots, sizeof *b->slots);
+    b->slot_mask = (uint32_t)(slots - 1);
+    if (!b->slots) return false;
+    for (size_t i = 0; i < slots; i++) b->slots[i].left = NO_TOKEN;
+    return true;
+}
+
+/* The slot of the pair's rule, or the free one where it would go. */
+static bpe_rule *find_slot(const bpe *b, uint32_t left, uint32_t right) {
+    uint32_t slot = (uint32_t)hash_u64((uint64_t)left << 32 | right) & b->slot_mask;
+    for (;; slot = (slot + 1) & b->slot_mask) {
+        bpe_rule *rule = &b->slots[slot];
+        if (rule->left == NO_TOKEN || (rule->left == left && rule->right == right)) return rule;
+    }
+}
+
+void bpe_add(bpe *b, bpe_rule rule) {
+    *find_slot(b, rule.left, rule.right) = rule;
+}
+
+void bpe_work_free(bpe_work *w) {
+    free(w->symbols);
+    free(w->heap);
+    *w = (bpe_work){0};
+}
+
+/* Of count symbols: at most count - 1 entries at first, and one more per merge (two appear, one
+ * is taken), of which there are at most count - 1. */
+static bool reserve(bpe_work *w, size_t count) {
+    if (count > UINT32_MAX / 2) return false;
+    if (count > w->symbol_capacity) {
+        free(w->symbols);
+        w->symbol_capacity = count * 2;
+        w->symbols = malloc(w->symbol_capacity * sizeof *w->symbols);
+    }
+    if (2 * count > w->heap_capacity) {
+        free(w->heap);
+        w->heap_capacity = count * 4;
+        w->heap = malloc(w->heap_capacity * sizeof *w->heap);
+    }
+    if (w->symbols && w->heap) return true;
+    bpe_work_free(w);
+    return false;
+}
+
+static void heap_push(bpe_work *w, struct bpe_entry entry) {
+    size_t at = w->heap_count++;
+    for (; at > 0 && w->heap[(at - 1) / 2].order > entry.order; at = (at - 1) / 2)
+        w->heap[at] = w->heap[(at - 1) / 2];
+    w->heap[at] = entry;
+}
+
+static struct bpe_entry heap_pop(bpe_work *w) {
+    struct bpe_entry top = w->heap[0], last = w->heap[--w->heap_count];
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < w->heap_count; at = child) {
+        if (child + 1 < w->heap_count && w->heap[child + 1].order < w->heap[child].order) child++;
+        if (last.order <= w->heap[child].order) break;
+        w->heap[at] = w->heap[child];
+    }
+    w->heap[at] = last;
+    return top;
+}
+
+/* Enters the merge of a symbol with its right neighbour, if there is a rule. */
+static void consider(const bpe *b, bpe_work *w, uint32_t at) {
+    const struct bpe_symbol *s = &w->symbols[at];
+    if (s->right == NONE) return;
+    const bpe_rule *rule = find_slot(b, s->id, w->symbols[s->right].id);
+    if (rule->left == NO_TOKEN) return;
+    heap_push(w, (struct bpe_entry){(uint64_t)rule->rank << 32 | at, rule->left, rule->right,
+                                    rule->merged});
+}
+
+bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {
+    if (*count < 2) return true;
+    if (!reserve(w, *count)) return false;
+    uint32_t n = (uint32_t)*count;
+    struct bpe_symbol *s = w->symbols;
+    for (uint32_t i = 0; i < n; i++)
+        s[i] = (struct bpe_symbol){ids[i], i ? i - 1 : NONE, i + 1 < n ? i + 1 : NONE};
+    w->heap_count = 0;
+    for (uint32_t i = 0; i + 1 < n; i++) consider(b, w, i);
+    while (w->heap_count) {
+        struct bpe_entry top = heap_pop(w);
+        uint32_t at = (uint32_t)top.order, right = s[at].right;
+        if (s[at].id != top.left || right == NONE || s[right].id != top.right) continue;
+        s[at].id = top.merged;
+        s[right].id = NO_TOKEN;
+        s[at].right = s[right].right;
+        if (s[at].right != NONE) s[s[at].right].left = at;
+        if (s[at].left != NONE) consider(b, w, s[at].left);
+        consider(b, w, at);
+    }
+    *count = 0;
+    for (uint32_t i = 0; i != NONE; i = s[i].right) ids[(*count)++] = s[i].id;
+    return true;
+}
