@@ -4,14 +4,16 @@
 #include "loader/quantize.h"
 
 #include <assert.h>
+#include <float.h>
 #include <string.h>
 
 #include "gpu/cpu/weights.h"
 #include "loader/quantize_k.h"
 
 uint16_t quantize_scale(float scale) {
-    uint16_t half = float_to_half(scale < 65504.0f ? scale : 65504.0f);
-    return (uint16_t)(half + (half_to_float(half) < scale * 0.99f && half < 0x7bff));
+    scale = clamp(scale, 0.0f, 65504.0f);
+    uint16_t half = float_to_half(scale);
+    return (uint16_t)(half + (half_to_float(half) < scale * 0.99f));
 }
 
 static void put_half(uint8_t *out, uint16_t half) {
@@ -53,19 +55,45 @@ static void make_finite(const float *x, uint32_t count, float *out) {
     }
 }
 
-/* w[i] = d * q[i], i in 0..31, q in -127..127. x: [32] f32, finite; q: [32]; returns f16 d. */
-static uint16_t quantize_q8_0(const float *x, uint8_t *q) {
-    float largest = 0.0f;
-    for (int i = 0; i < 32; i++) {
-        float t = x[i] < 0.0f ? -x[i] : x[i];
-        largest = t > largest ? t : largest;
+/* The sum of squares of what d leaves of x: [32] f32. Four rounds of eight lanes. */
+static float q8_0_error(const float *x, float d) {
+    enum { LANES = 8 };
+    float inverse = reciprocal(d), error[LANES] = {0}, sum = 0.0f;
+    for (int i = 0; i < 32; i += LANES) {
+        for (int j = 0; j < LANES; j++) {
+            float t = x[i + j];
+            float off = t - d * nearest(t * inverse, -127.0f, 127.0f);
+            error[j] += off * off;
+        }
     }
-    uint16_t half = quantize_scale(largest / 127.0f);
-    float d = half_to_float(half);
-    float inverse = d > 0.0f ? 1.0f / d : 0.0f;
+    for (int j = 0; j < LANES; j++) sum += error[j];
+    return sum;
+}
+
+/* w[i] = d * q[i], i in 0..31, q in -127..127. x: [32] f32, finite; q: [32] int8; returns f16 d.
+ *
+ * The largest weight gets q = most; the best of a few is taken, the first of equals. So a decoded
+ * block, whose own d is among those tried and without error, is quantized to itself. */
+static uint16_t quantize_q8_0(const float *x, uint8_t *q) {
+    enum { MOST = 127, LEAST = 118 };
+    uint32_t largest = 0;
+    for (int i = 0; i < 32; i++) {
+        uint32_t bits = float_bits(x[i]) & 0x7fffffff;       /* orders as |x| does */
+        largest = bits > largest ? bits : largest;
+    }
+    float extreme, best = FLT_MAX;
+    memcpy(&extreme, &largest, sizeof extreme);
+    uint16_t chosen = 0;
+    for (int most = MOST; most >= LEAST; most--) {
+        uint16_t half = quantize_scale(extreme / (float)most);
+        float error = q8_0_error(x, half_to_float(half));
+        chosen = error < best ? half : chosen;
+        best = error < best ? error : best;
+    }
+    float inverse = reciprocal(half_to_float(chosen));
     for (int i = 0; i < 32; i++)
-        q[i] = (uint8_t)(int8_t)nearest(clamp(x[i] * inverse, -127.0f, 127.0f));
-    return half;
+        q[i] = (uint8_t)(int8_t)nearest(x[i] * inverse, -127.0f, 127.0f);
+    return chosen;
 }
 
 /* One block's unit; where the format keeps its scale behind the units, returns it as f16. */

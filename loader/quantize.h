@@ -9,9 +9,9 @@
 
 /* row: format_row_bytes(format, cols) bytes, all written; cols must suit the format.
  *
- * f32 keeps x's bits. f16 and bf16 round to nearest even, f16 overflows to infinity; NaN stays
- * (quiet) NaN. Quantized formats minimise the squared error of each block; there NaN counts as 0,
- * and infinities and numbers too large for the format's f16 scales become its largest. */
+ * f32 keeps x's bits. f16 and bf16 round to nearest even, too large numbers to infinity; NaN stays
+ * NaN. Quantized formats search for the scales of least squared error in each block; there NaN
+ * counts as 0, and what lies beyond +-4126752, infinity included, as that. */
 void quantize_row(weight_format format, const float *x, uint32_t cols, uint8_t *row);
 
 #endif

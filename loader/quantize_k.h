@@ -6,28 +6,40 @@
 
 enum { K_WEIGHTS = 256, Q4_K_BYTES = 144, Q6_K_BYTES = 208 };
 
-/* x: [256] f32, finite, magnitudes at most QUANTIZE_LIMIT; both pick the scales that make the
- * squared error small. unit: as drawn above each. */
+/* x: [256] f32, finite, magnitudes at most QUANTIZE_LIMIT. Both search for the scales that make
+ * the sum of squared errors small. */
 void quantize_q4_k(const float *x, uint8_t *unit);                /* unit: [144] */
 uint16_t quantize_q6_k(const float *x, uint8_t *unit);            /* unit: [208]; returns f16 d */
 
-/* Squares of numbers up to this, 256 of them added, are far from overflow; it is above what any
- * format can store. */
-#define QUANTIZE_LIMIT 0x1p40f
+/* The lowest number of q4_k, 63 x f16's largest: within it every format can store everything, and
+ * no sum of squares comes near overflow. */
+#define QUANTIZE_LIMIT 4126752.0f
 
-/* The f16 nearest to a scale > 0 such that `scale` is not cut by more than 1 %: rounded up where
- * f16 is that coarse, at least its smallest and at most its largest number. 0 gives 0. */
+/* The f16 nearest to a scale >= 0, but never more than 1 % below it, so that steps of it reach
+ * what they must: f16 is coarse for tiny scales. 0 only for 0; at most 65504. */
 uint16_t quantize_scale(float scale);
 
-/* t to the nearest integer, ties to even, |t| < 2^22: adding 1.5 x 2^23 leaves no fraction bits.
- * A form that vectorizes everywhere, unlike rintf(). */
-static inline float nearest(float t) {
-    return (t + 12582912.0f) - 12582912.0f;
+/* The integer in low..high nearest to t, ties to even; low and high are integers, |.| < 2^22.
+ * Taken from 1.5 x 2^23, t keeps no bits for a fraction: a form that vectorizes everywhere, unlike
+ * rintf(). Both bounds are written as `a < b ? a : b`, which SSE2 and wasm have one instruction
+ * for; clang makes many of any form of the larger of two. */
+static inline float nearest(float t, float low, float high) {
+    const float far = 0x1.8p23f;
+    float away = far - t;
+    away = away < far - low ? away : far - low;
+    float integer = far - away;
+    return integer < high ? integer : high;
 }
 
 static inline float clamp(float t, float low, float high) {
-    t = t > low ? t : low;
-    return t < high ? t : high;
+    t = t < low ? low : t;
+    return high < t ? high : t;
+}
+
+/* 1 / t; 0 where t is 0 or so small that no weight of its size can be stored. */
+static inline float reciprocal(float t) {
+    float size = t < 0.0f ? -t : t;
+    return size > 1e-30f ? 1.0f / (size > 1e-30f ? t : 1.0f) : 0.0f;
 }
 
 #endif

@@ -12,6 +12,7 @@
  *
  * The eight runs are fitted side by side, one in each lane: everything known of a run is an array
  * [RUNS], weights are [i][run], and every loop over runs is one or two vector instructions. */
+#include <float.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -64,7 +65,7 @@ static void measure(const runs *r, const float *inverse, const float *shift, mom
     for (int i = 0; i < RUN_WEIGHTS; i++) {
         for (int j = 0; j < RUNS; j++) {
             float x = r->x[i][j];
-            float t = nearest(clamp(x * inverse[j] + shift[j], 0.0f, LEVELS));
+            float t = nearest(x * inverse[j] + shift[j], 0.0f, LEVELS);
             q[j] += t;
             qq[j] += t * t;
             xq[j] += x * t;
@@ -81,73 +82,86 @@ static inline float run_error(const runs *r, const moments *m, int j, float scal
            offset * (2.0f * (r->sum[j] - scale * m->q[j]) + RUN_WEIGHTS * offset);
 }
 
-/* The scale and offset of least error for each run's q: a linear regression of x on q, through
- * the origin where its offset came out negative. */
+/* The scale and offset of least error for each run's q, neither negative: a linear regression of
+ * x on q; through the origin where its offset came out negative; the mean alone where q is 0. */
 static void regress(const runs *r, const moments *m, float *scale, float *offset) {
     for (int j = 0; j < RUNS; j++) {
         float spread = RUN_WEIGHTS * m->qq[j] - m->q[j] * m->q[j];
-        float slope = (RUN_WEIGHTS * m->xq[j] - m->q[j] * r->sum[j]) / (spread > 0.0f ? spread : 1.0f);
+        float rise = RUN_WEIGHTS * m->xq[j] - m->q[j] * r->sum[j];
+        float slope = rise / (spread > 0.0f ? spread : 1.0f);
         float below = (slope * m->q[j] - r->sum[j]) * (1.0f / RUN_WEIGHTS);
         float through = m->xq[j] / (m->qq[j] > 0.0f ? m->qq[j] : 1.0f);
+        float mean = r->sum[j] * (1.0f / RUN_WEIGHTS);
         int line = (spread > 0.0f) & (below >= 0.0f);
-        int all_zero = !(m->qq[j] > 0.0f) & (below > 0.0f);
-        scale[j] = line ? slope : through;
-        offset[j] = line | all_zero ? below : 0.0f;
+        int flat = (through <= 0.0f) & (mean < 0.0f);
+        scale[j] = line ? slope : clamp(through, 0.0f, QUANTIZE_LIMIT);
+        offset[j] = line ? below : (flat ? -mean : 0.0f);
     }
 }
 
-/* The best real scale and offset of each run, each 15-level grid tried being the range of x cut
- * into `levels` parts from its lower end, then moved once to where least squares puts it. */
-static void fit_runs(const runs *r, float *scale, float *offset) {
-    static const float levels[] = {13.0f, 13.6f, 14.2f, 14.8f, 15.4f, 16.0f, 16.6f};
-    float best[RUNS], inverse[RUNS], shift[RUNS], s[RUNS], o[RUNS];
+/* Keeps in scale and offset what regress() makes of the q of each run's grid (inverse, shift),
+ * where its error is below best; the grid moves to it either way. All: [RUNS] */
+static void improve(const runs *r, float *inverse, float *shift, float *best, float *scale,
+                    float *offset) {
     moments m;
-    for (int j = 0; j < RUNS; j++) best[j] = 3e38f;
-    for (unsigned k = 0; k < sizeof levels / sizeof *levels; k++) {
-        for (int j = 0; j < RUNS; j++) {
-            float range = r->high[j] - r->low[j];
-            inverse[j] = range > 1e-30f ? levels[k] / (range > 1e-30f ? range : 1.0f) : 0.0f;
-            shift[j] = -r->low[j] * inverse[j];
-        }
-        for (int move = 0; move < 2; move++) {
-            measure(r, inverse, shift, &m);
-            regress(r, &m, s, o);
-            for (int j = 0; j < RUNS; j++) {
-                float error = run_error(r, &m, j, s[j], o[j]);
-                int better = error < best[j];
-                best[j] = better ? error : best[j];
-                scale[j] = better ? s[j] : scale[j];
-                offset[j] = better ? o[j] : offset[j];
-                inverse[j] = s[j] > 1e-30f ? 1.0f / (s[j] > 1e-30f ? s[j] : 1.0f) : 0.0f;
-                shift[j] = o[j] * inverse[j];
-            }
-        }
+    float s[RUNS], o[RUNS];
+    measure(r, inverse, shift, &m);
+    regress(r, &m, s, o);
+    for (int j = 0; j < RUNS; j++) {
+        float error = run_error(r, &m, j, s[j], o[j]);
+        int better = error < best[j];
+        best[j] = better ? error : best[j];
+        scale[j] = better ? s[j] : scale[j];
+        offset[j] = better ? o[j] : offset[j];
+        inverse[j] = reciprocal(s[j]);
+        shift[j] = o[j] * inverse[j];
     }
 }
 
-/* Replaces c's sc by the best of it and its neighbours, and mn by what then fits; c's error
- * becomes theirs. m receives the moments of the choice. */
-static void round_runs(const runs *r, choice *c, moments *m) {
-    float best[RUNS], inverse[RUNS], shift[RUNS], sc[RUNS], from[RUNS], low[RUNS];
-    float to_mn = c->dmin > 0.0f ? 1.0f / c->dmin : 0.0f;
+/* The best real scale and offset found for each run, [RUNS]. A grid is tried that cuts the range
+ * of x in `levels` parts: over 15 cut one end off, below 15 leave a level unused; it starts at
+ * the lower end and, as errors at the two ends differ, then at the upper one. Each moves once to
+ * where regression puts it. More of either gains less than 0.3 % of RMS error. */
+static void fit_runs(const runs *r, float *scale, float *offset) {
+    static const float levels[] = {13.2f, 13.8f, 14.4f, 15.0f, 15.6f};
+    float best[RUNS], inverse[RUNS], shift[RUNS];
     for (int j = 0; j < RUNS; j++) {
-        best[j] = 3e38f;
-        from[j] = c->sc[j];
-        low[j] = c->mn[j] * c->dmin;
+        best[j] = FLT_MAX;
+        scale[j] = offset[j] = 0.0f;
     }
-    for (int step = -1; step <= 1; step++) {
+    for (unsigned k = 0; k < 2 * sizeof levels / sizeof *levels; k++) {
+        bool upper = k & 1;
+        for (int j = 0; j < RUNS; j++) {
+            inverse[j] = levels[k / 2] * reciprocal(r->high[j] - r->low[j]);
+            shift[j] = upper ? LEVELS - r->high[j] * inverse[j] : -r->low[j] * inverse[j];
+        }
+        improve(r, inverse, shift, best, scale, offset);
+        improve(r, inverse, shift, best, scale, offset);
+    }
+}
+
+/* Replaces each run's sc and mn: of the first `count` steps away from them the one is taken whose
+ * q, given the mn that then fits best, have the least error. m: the moments of that q. */
+static void round_runs(const runs *r, int count, choice *c, moments *m) {
+    static const struct { float sc, mn; } around[] = {
+        {0, 0}, {0, -1}, {0, 1}, {-1, 0}, {-1, -1}, {-1, 1}, {1, 0}, {1, -1}, {1, 1},
+    };
+    float best[RUNS], inverse[RUNS], shift[RUNS], sc[RUNS];
+    float per_dmin = reciprocal(c->dmin);
+    choice from = *c;
+    for (int j = 0; j < RUNS; j++) best[j] = FLT_MAX;
+    for (int k = 0; k < count; k++) {
         moments t;
         for (int j = 0; j < RUNS; j++) {
-            sc[j] = clamp(from[j] + (float)step, 0.0f, PARTS);
-            float scale = sc[j] * c->d;
-            inverse[j] = scale > 0.0f ? 1.0f / (scale > 0.0f ? scale : 1.0f) : 0.0f;
-            shift[j] = low[j] * inverse[j];
+            sc[j] = clamp(from.sc[j] + around[k].sc, 0.0f, PARTS);
+            inverse[j] = reciprocal(sc[j] * c->d);
+            shift[j] = (from.mn[j] + around[k].mn) * c->dmin * inverse[j];
         }
         measure(r, inverse, shift, &t);
         for (int j = 0; j < RUNS; j++) {
             float scale = sc[j] * c->d;
             float offset = (scale * t.q[j] - r->sum[j]) * (1.0f / RUN_WEIGHTS);
-            float mn = nearest(clamp(offset * to_mn, 0.0f, PARTS));
+            float mn = nearest(offset * per_dmin, 0.0f, PARTS);
             float error = run_error(r, &t, j, scale, mn * c->dmin);
             int better = error < best[j];
             best[j] = better ? error : best[j];
@@ -163,7 +177,8 @@ static void round_runs(const runs *r, choice *c, moments *m) {
 }
 
 /* d and dmin of least error for c's sc and mn and the moments of its q: the normal equations of
- * x ~ d (sc q) - dmin mn over all 256 weights. False when they have no positive solution. */
+ * x ~ d (sc q) - dmin mn over all 256 weights; without dmin where every mn is 0. False when they
+ * have no positive solution. */
 static bool refit(const runs *r, const moments *m, choice *c) {
     double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
     for (int j = 0; j < RUNS; j++) {
@@ -174,17 +189,20 @@ static bool refit(const runs *r, const moments *m, choice *c) {
         ax += sc * m->xq[j];
         bx -= mn * r->sum[j];
     }
+    if (bb == 0) {
+        bb = 1;
+        bx = c->dmin;
+    }
     double det = aa * bb - ab * ab;
-    if (!(det > 0)) return false;
-    float d = (float)((ax * bb + ab * bx) / det), dmin = (float)((aa * bx + ab * ax) / det);
-    if (!(d > 0.0f && dmin > 0.0f)) return false;
-    c->d = half_to_float(quantize_scale(d));
-    c->dmin = half_to_float(quantize_scale(dmin));
+    double d = ax * bb + ab * bx, dmin = aa * bx + ab * ax;
+    if (!(det > 0 && d > 0 && dmin >= 0)) return false;
+    c->d = half_to_float(quantize_scale((float)(d / det)));
+    c->dmin = half_to_float(quantize_scale((float)(dmin / det)));
     return true;
 }
 
 static void choose(const runs *r, choice *c) {
-    float scale[RUNS] = {0}, offset[RUNS] = {0}, most = 0.0f, lowest = 0.0f;
+    float scale[RUNS], offset[RUNS], most = 0.0f, lowest = 0.0f;
     fit_runs(r, scale, offset);
     for (int j = 0; j < RUNS; j++) {
         most = scale[j] > most ? scale[j] : most;
@@ -193,14 +211,14 @@ static void choose(const runs *r, choice *c) {
     c->d = half_to_float(quantize_scale(most / PARTS));
     c->dmin = half_to_float(quantize_scale(lowest / PARTS));
     for (int j = 0; j < RUNS; j++) {
-        c->sc[j] = c->d > 0.0f ? nearest(clamp(scale[j] / c->d, 0.0f, PARTS)) : 0.0f;
-        c->mn[j] = c->dmin > 0.0f ? nearest(clamp(offset[j] / c->dmin, 0.0f, PARTS)) : 0.0f;
+        c->sc[j] = nearest(scale[j] * reciprocal(c->d), 0.0f, PARTS);
+        c->mn[j] = nearest(offset[j] * reciprocal(c->dmin), 0.0f, PARTS);
     }
     moments m = {0};
-    round_runs(r, c, &m);
+    round_runs(r, 9, c, &m);
     choice next = *c;
     if (!refit(r, &m, &next)) return;
-    round_runs(r, &next, &m);
+    round_runs(r, 3, &next, &m);
     if (next.error < c->error) *c = next;
 }
 
@@ -219,10 +237,10 @@ static void pack(const float *x, const choice *c, uint8_t *unit) {
     }
     uint8_t q[K_WEIGHTS];
     for (int j = 0; j < RUNS; j++) {
-        float scale = c->sc[j] * c->d, inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+        float inverse = reciprocal(c->sc[j] * c->d);
         float shift = c->mn[j] * c->dmin * inverse;
         for (int i = j * RUN_WEIGHTS; i < (j + 1) * RUN_WEIGHTS; i++)
-            q[i] = (uint8_t)(int)nearest(clamp(x[i] * inverse + shift, 0.0f, LEVELS));
+            q[i] = (uint8_t)(int)nearest(x[i] * inverse + shift, 0.0f, LEVELS);
     }
     for (int pair = 0; pair < RUNS / 2; pair++) {
         const uint8_t *low = q + 2 * pair * RUN_WEIGHTS, *high = low + RUN_WEIGHTS;

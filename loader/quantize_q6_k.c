@@ -11,7 +11,7 @@
  * A group of 16 weights is fitted in each of 8 lanes, as in quantize_q4_k.c; a super-block is two
  * such sets. With 64 levels and 16 weights the error of a scale is largely luck, so many of the
  * scales that can be stored are tried. */
-#include <stdbool.h>
+#include <float.h>
 #include <string.h>
 
 #include "gpu/cpu/weights.h"
@@ -51,14 +51,11 @@ static void load(const float *x, groups *g) {
 /* Tries sc[j] for each group with q = x / (d sc) rounded into -32..31; c keeps the better. */
 static void attempt(const groups *g, const float *sc, float d, choice *c) {
     float inverse[LANES], qq[LANES] = {0}, xq[LANES] = {0};
-    for (int j = 0; j < LANES; j++) {
-        float scale = sc[j] * d;
-        inverse[j] = sc[j] != 0.0f ? 1.0f / (sc[j] != 0.0f ? scale : 1.0f) : 0.0f;
-    }
+    for (int j = 0; j < LANES; j++) inverse[j] = reciprocal(sc[j] * d);
     for (int i = 0; i < GROUP_WEIGHTS; i++) {
         for (int j = 0; j < LANES; j++) {
             float x = g->x[i][j];
-            float q = nearest(clamp(x * inverse[j], -32.0f, 31.0f));
+            float q = nearest(x * inverse[j], -32.0f, 31.0f);
             qq[j] += q * q;
             xq[j] += x * q;
         }
@@ -77,7 +74,7 @@ static void attempt(const groups *g, const float *sc, float d, choice *c) {
 /* The best of the scales middle + from .. middle + to, in steps of d away from zero. */
 static void search(const groups *g, const float *middle, int from, int to, float d, choice *c) {
     float sc[LANES];
-    for (int j = 0; j < LANES; j++) c->error[j] = 3e38f;
+    for (int j = 0; j < LANES; j++) c->error[j] = FLT_MAX;
     for (int step = from; step <= to; step++) {
         for (int j = 0; j < LANES; j++) {
             float away = middle[j] < 0.0f ? -(float)step : (float)step;
@@ -106,9 +103,11 @@ static float refit(const choice *c, float d) {
     return above > 0 && below > 0 ? half_to_float(quantize_scale((float)(above / below))) : d;
 }
 
-/* Chooses every group's sc and returns d. */
+/* Chooses every group's sc and returns d. A group's scale starts where its extreme weight has
+ * q = -32, which for the largest group is sc = +-FIRST; larger scales, up to the 127 of int8, are
+ * often better and smaller ones rarely. */
 static float choose(const groups *g, choice *c) {
-    enum { FIRST = 112, FROM = -4, TO = 15 };
+    enum { FIRST = 108, FROM = -2, TO = PARTS - FIRST };
     float largest = 0.0f, middle[LANES];
     for (int s = 0; s < SETS; s++) {
         for (int j = 0; j < LANES; j++) {
@@ -117,10 +116,10 @@ static float choose(const groups *g, choice *c) {
         }
     }
     float d = half_to_float(quantize_scale(largest / (32.0f * FIRST)));
-    float inverse = d > 0.0f ? 1.0f / (32.0f * d) : 0.0f;
+    float inverse = reciprocal(32.0f * d);
     for (int s = 0; s < SETS; s++) {
         for (int j = 0; j < LANES; j++)
-            middle[j] = nearest(clamp(g[s].extreme[j] * -inverse, -PARTS, PARTS));
+            middle[j] = nearest(g[s].extreme[j] * -inverse, -PARTS, PARTS);
         search(&g[s], middle, FROM, TO, d, &c[s]);
     }
     choice next[SETS];
@@ -135,11 +134,10 @@ static float choose(const groups *g, choice *c) {
 static void pack(const float *x, const choice *c, float d, uint8_t *unit) {
     uint8_t q[K_WEIGHTS], *ql = unit, *qh = unit + 128, *scales = unit + 192;
     for (int group = 0; group < K_WEIGHTS / GROUP_WEIGHTS; group++) {
-        float sc = c[group / LANES].sc[group % LANES], scale = sc * d;
-        float inverse = sc != 0.0f ? 1.0f / scale : 0.0f;
+        float sc = c[group / LANES].sc[group % LANES], inverse = reciprocal(sc * d);
         scales[group] = (uint8_t)(int8_t)sc;
         for (int i = group * GROUP_WEIGHTS; i < (group + 1) * GROUP_WEIGHTS; i++)
-            q[i] = (uint8_t)(int)(nearest(clamp(x[i] * inverse, -32.0f, 31.0f)) + 32.0f);
+            q[i] = (uint8_t)(int)(nearest(x[i] * inverse, -32.0f, 31.0f) + 32.0f);
     }
     for (int half = 0; half < 2; half++) {
         const uint8_t *p = q + 128 * half;
