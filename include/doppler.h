@@ -71,6 +71,8 @@ void doppler_destroy(doppler *d);
 
 /* What went wrong last, one line, owned by d; "" when nothing did. */
 const char *doppler_message(const doppler *d);
+/* The status that came with it; DOPPLER_OK when nothing went wrong. */
+doppler_status doppler_last_status(const doppler *d);
 
 /* Runs due work and callbacks. Returns true while more is due: call again. */
 bool doppler_poll(doppler *d);

@@ -45,4 +45,6 @@ void doppler_destroy(doppler *d) {
 
 const char *doppler_message(const doppler *d) { return d->error.message; }
 
+doppler_status doppler_last_status(const doppler *d) { return d->error.status; }
+
 bool doppler_poll(doppler *d) { return gpu_poll(d->g); }

@@ -11,7 +11,8 @@
 
 typedef struct run {
     host h;
-    bool json, failed;
+    host_answer answer;
+    bool json;
     uint32_t *ids;
     size_t prompt_tokens;
     uint32_t *generated, generated_tokens;
@@ -29,6 +30,11 @@ static bool take_token(uint32_t id, const char *bytes, size_t count, void *user)
         fflush(stdout);
     }
     return true;
+}
+
+static void finished(doppler_status status, void *user) {
+    run *r = user;
+    host_done(status, &r->answer);
 }
 
 /* "ids": prompt, "generated", "text", timings. */
@@ -79,11 +85,10 @@ static int generate(run *r, const doppler_sampling *sampling, uint32_t max_token
         fail(&e, DOPPLER_NO_MEMORY, "%" PRIu32 " tokens", max_tokens);
         return command_failed(r->h.c, &e);
     }
-    host_answer answer = {0};
     r->start_ms = r->first_ms = now_ms();
     doppler_status status = doppler_generate(r->h.session, r->ids, r->prompt_tokens, sampling,
-                                             max_tokens, take_token, host_done, &answer);
-    if (!status) status = host_wait(&r->h, &answer);
+                                             max_tokens, take_token, finished, r);
+    if (!status) status = host_wait(&r->h, &r->answer);
     r->end_ms = now_ms();
     if (status == DOPPLER_CONTEXT_FULL && r->generated_tokens) {
         fprintf(stderr, "\ndoppler run: the context of %" PRIu32 " tokens is full\n",

@@ -76,8 +76,9 @@ static doppler_status reader_serve(error *e, range_reader *r, const doppler_requ
     if (got != q->bytes)
         return fail(e, DOPPLER_BAD_FILE, "%s: ends at byte %" PRIu64 ", the manifest wants %"
                     PRIu64, q->file, q->offset + got, q->offset + q->bytes);
-    uint8_t hash[32];
-    sha256(r->bytes, q->bytes, hash);
+    uint8_t hash[SHA256_BYTES];
+    status = sha256_of(e, r->bytes, q->bytes, hash);
+    if (status) return status;
     if (memcmp(hash, q->sha256, sizeof hash) != 0)
         return fail(e, DOPPLER_BAD_FILE, "%s: SHA-256 of bytes %" PRIu64 " to %" PRIu64
                     " differs from the package's", q->file, q->offset, q->offset + q->bytes);
