@@ -84,7 +84,7 @@ export class Core {
             this.info = { backend: 'webgpu', adapter: opened.adapter, reason: null };
         } catch (error) {
             if (device === 'gpu') throw error;
-            this.info = { backend: 'cpu', adapter: error.adapter ?? null, reason: error.message };
+            this.info = { backend: 'cpu', adapter: null, reason: error.message };
         }
     }
 

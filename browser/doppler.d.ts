@@ -21,7 +21,7 @@ export interface Adapter {
 
 export interface Info {
     readonly backend: 'webgpu' | 'cpu';
-    /** The GPU in use, or the one that was passed over; null when there is none. */
+    /** The GPU in use; null on the CPU. */
     readonly adapter: Adapter | null;
     /** Why the CPU is used; null on a GPU. */
     readonly reason: string | null;

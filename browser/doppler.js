@@ -51,7 +51,8 @@ async function packageUrl(where) {
         url = new URL(where, IN_BROWSER ? globalThis.document?.baseURI ?? globalThis.location.href
             : undefined);
     } else {
-        const { pathToFileURL } = await import(/* webpackIgnore: true */ /* @vite-ignore */ 'node:url');
+        const name = 'node:url';             // a variable, so that bundlers leave it alone
+        const { pathToFileURL } = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
         url = pathToFileURL(String(where));
     }
     url = new URL(url);

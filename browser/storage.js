@@ -253,7 +253,8 @@ class FileSource {
     }
 
     async #openNow(file) {
-        const { open } = await import(/* webpackIgnore: true */ /* @vite-ignore */ 'node:fs/promises');
-        return open(fileUrl(this.#base, file)).catch(ioError);
+        const name = 'node:fs/promises';     // a variable, so that bundlers leave it alone
+        const files = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
+        return files.open(fileUrl(this.#base, file)).catch(ioError);
     }
 }

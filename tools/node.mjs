@@ -7,6 +7,8 @@ import { parse } from './args.mjs';
 const hostOptions = {
     device: { kind: ['auto', 'cpu', 'gpu'], default: 'auto',
         help: 'where to run; auto: a GPU if there is a real one' },
+    host: { kind: ['auto', 'node'], default: 'auto',
+        help: 'node: the CPU backend as WebAssembly, not the native program' },
     kv: { kind: ['f16', 'f32'], default: 'f16', help: 'format of the KV cache' },
     precision: { kind: ['exact', 'fast'], default: 'exact',
         help: 'fast permits kernels that round activations' },
@@ -18,9 +20,6 @@ const hostOptions = {
 async function withModel(values, work) {
     const start = performance.now();
     const doppler = await Doppler.open({ device: values.device });
-    if (values.device === 'auto' && doppler.info.reason) {
-        process.stderr.write(`on the CPU, as wasm: ${doppler.info.reason}\n`);
-    }
     try {
         const model = await doppler.load(values.DIR);
         const session = model.session({ kv: values.kv, precision: values.precision,
@@ -32,7 +31,7 @@ async function withModel(values, work) {
     }
 }
 
-const backendName = ({ backend, adapter }) => (backend === 'cpu' ? 'cpu backend'
+const backendName = ({ backend, adapter }) => (backend === 'cpu' ? 'cpu backend (wasm)'
     : `webgpu backend (${adapter.description || adapter.device || adapter.vendor})`);
 
 // ---- run
