@@ -1,0 +1,305 @@
+/* cmd_inspect.c - `doppler inspect`: what a package, a checkpoint or a tokenizer holds, as text or
+ * JSON. Every source becomes one listing; two writers print it. */
+#include "memory/text.h"
+#include "tokenizer/tokenizer.h"
+#include "tools/checkpoint.h"
+#include "tools/cmd.h"
+#include "tools/file.h"
+#include "tools/options.h"
+#include "tools/package.h"
+#include "tools/progress.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHAPE_TEXT = 64, MAX_DTYPES = 32, DEFAULT_CONTEXT = 8192 };
+
+typedef struct entry {
+    const char *name, *role, *dtype;     /* role "" when not known */
+    uint32_t layer;
+    char shape[SHAPE_TEXT];              /* "[512, 64]" */
+    uint64_t weights, bytes;
+} entry;
+
+typedef struct listing {
+    const char *kind, *name, *quantization;
+    char id[RDRR_HEX_CHARS];             /* "" when it is no package */
+    const model_config *model;           /* NULL when not known; note says why */
+    const char *note;
+    entry *entries;                      /* owned */
+    uint32_t count, files;
+    uint32_t context;                    /* of the KV estimate */
+} listing;
+
+typedef struct dtype_total { const char *dtype; uint32_t tensors; uint64_t bytes; } dtype_total;
+
+/* ---- sources */
+
+static bool make_entries(error *e, listing *l, size_t count) {
+    l->entries = calloc(count ? count : 1, sizeof *l->entries);
+    if (!l->entries) fail(e, DOPPLER_NO_MEMORY, "%zu tensors", count);
+    return l->entries != NULL;
+}
+
+static doppler_status list_package(error *e, const package *p, listing *l) {
+    const manifest *m = &p->m;
+    l->kind = "RDRR package";
+    l->name = m->name;
+    l->quantization = m->quantization;
+    l->model = &m->model;
+    l->files = m->shard_count;
+    rdrr_hex(p->id, l->id);
+    if (!make_entries(e, l, m->tensor_count)) return e->status;
+    for (; l->count < m->tensor_count; l->count++) {
+        const rdrr_tensor *t = &m->tensors[l->count];
+        entry *to = &l->entries[l->count];
+        *to = (entry){.name = t->name, .role = roles[t->role].name, .layer = t->layer,
+                      .dtype = formats[t->format].name, .bytes = t->bytes,
+                      .weights = (uint64_t)t->rows * t->cols};
+        snprintf(to->shape, sizeof to->shape, "[%" PRIu32 ", %" PRIu32 "]", t->rows, t->cols);
+    }
+    return DOPPLER_OK;
+}
+
+static void shape_text(const safetensors_tensor *t, entry *to) {
+    size_t used = (size_t)snprintf(to->shape, sizeof to->shape, "[");
+    to->weights = 1;
+    for (uint32_t d = 0; d < t->dims; d++) {
+        to->weights *= t->shape[d];
+        if (used < sizeof to->shape)
+            used += (size_t)snprintf(to->shape + used, sizeof to->shape - used, "%s%" PRIu64,
+                                     d ? ", " : "", t->shape[d]);
+    }
+    bool fits = used + 1 < sizeof to->shape;
+    snprintf(fits ? to->shape + used : to->shape, sizeof to->shape - (fits ? used : 0), "%s",
+             fits ? "]" : "null");
+}
+
+static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listing *l) {
+    size_t count = 0;
+    for (uint32_t f = 0; f < c->file_count; f++) count += c->files[f].count;
+    l->kind = "safetensors checkpoint";
+    l->name = c->name;
+    l->files = c->file_count;
+    if (!storage_exists(c->folder, "config.json")) l->note = "no config.json beside the data";
+    else if (checkpoint_describe(why, c)) l->note = why->message;
+    else l->model = &c->model;
+    if (!make_entries(e, l, count)) return e->status;
+    for (uint32_t f = 0; f < c->file_count; f++)
+        for (uint32_t i = 0; i < c->files[f].count; i++) {
+            const safetensors_tensor *t = &c->files[f].tensors[i];
+            entry *to = &l->entries[l->count++];
+            tensor_role role;
+            bool known = hf_name_role(t->name, &role, &to->layer) == HF_NAME_ROLE;
+            to->name = t->name;
+            to->role = known ? roles[role].name : "";
+            to->dtype = safetensors_dtypes[t->dtype].name;
+            to->bytes = t->bytes;
+            shape_text(t, to);
+        }
+    return DOPPLER_OK;
+}
+
+/* ---- numbers */
+
+static uint32_t sum_dtypes(const listing *l, dtype_total totals[MAX_DTYPES]) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        uint32_t d = 0;
+        while (d < count && strcmp(totals[d].dtype, l->entries[i].dtype)) d++;
+        if (d == MAX_DTYPES) continue;
+        if (d == count) totals[count++] = (dtype_total){l->entries[i].dtype, 0, 0};
+        totals[d].tensors++;
+        totals[d].bytes += l->entries[i].bytes;
+    }
+    return count;
+}
+
+static uint64_t sum_weights(const listing *l) {
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < l->count; i++) weights += l->entries[i].weights;
+    return weights;
+}
+
+static uint64_t sum_bytes(const listing *l) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < l->count; i++) bytes += l->entries[i].bytes;
+    return bytes;
+}
+
+/* K and V of every layer, in f16. */
+static uint64_t kv_bytes(const model_config *m, uint32_t context) {
+    return (uint64_t)m->layers * 2 * m->kv_heads * m->head_dim * context * 2;
+}
+
+/* ---- writers */
+
+static void print_model(const listing *l) {
+    const model_config *m = l->model;
+    char weights[BYTES_TEXT], kv[BYTES_TEXT];
+    printf("  architecture  %s: %" PRIu32 " layers, dim %" PRIu32 ", hidden %" PRIu32 ", %" PRIu32
+           " heads over %" PRIu32 " KV heads of %" PRIu32 "\n", m->architecture, m->layers, m->dim,
+           m->hidden, m->heads, m->kv_heads, m->head_dim);
+    printf("                vocabulary %" PRIu32 ", context %" PRIu32 ", rope %s with theta %g, "
+           "%s head%s\n", m->vocab, m->context, rope_names[m->rope.type], (double)m->rope.theta,
+           m->tied_head ? "tied" : "untied", m->attention_bias || m->mlp_bias ? ", biases" : "");
+    printf("  tokens        bos ");
+    if (m->has_bos) printf("%" PRIu32 ", stop", m->bos);
+    else printf("none, stop");
+    for (uint32_t i = 0; i < m->stop_count; i++) printf(" %" PRIu32, m->stops[i]);
+    printf("%s\n", m->stop_count ? "" : " none");
+    printf("  GPU memory    %s weights + %s KV in f16 at %" PRIu32 " tokens\n",
+           bytes_text((double)sum_bytes(l), weights),
+           bytes_text((double)kv_bytes(m, l->context), kv), l->context);
+}
+
+static void print_text(const listing *l, bool tensors) {
+    dtype_total totals[MAX_DTYPES];
+    char bytes[BYTES_TEXT];
+    printf("%s: %s%s%s\n", l->name, l->kind, l->quantization ? ", " : "",
+           l->quantization ? l->quantization : "");
+    if (l->id[0]) printf("  package id    %s\n", l->id);
+    if (l->model) print_model(l);
+    else printf("  model         not known: %s\n", l->note);
+    printf("  parameters    %.3f M in %" PRIu32 " tensors, %s in %" PRIu32 " file%s\n",
+           (double)sum_weights(l) / 1e6, l->count, bytes_text((double)sum_bytes(l), bytes),
+           l->files, l->files == 1 ? "" : "s");
+    uint32_t dtypes = sum_dtypes(l, totals);
+    for (uint32_t d = 0; d < dtypes; d++)
+        printf("    %-10s  %s in %" PRIu32 " tensor%s\n", totals[d].dtype,
+               bytes_text((double)totals[d].bytes, bytes), totals[d].tensors,
+               totals[d].tensors == 1 ? "" : "s");
+    for (uint32_t i = 0; tensors && i < l->count; i++) {
+        const entry *t = &l->entries[i];
+        printf("  %-48s %-12s %-6s %-16s %12" PRIu64 "\n", t->name, t->role, t->dtype, t->shape,
+               t->bytes);
+    }
+}
+
+static void json_text(text *t, const char *key, const char *value) {
+    text_format(t, "\"%s\": ", key);
+    text_json(t, value, strlen(value));
+}
+
+static void json_model(text *t, const listing *l) {
+    const model_config *m = l->model;
+    text_format(t, ", \"model\": {\"architecture\": \"%s\", \"layers\": %" PRIu32 ", \"dim\": %"
+                PRIu32 ", \"hidden\": %" PRIu32 ", \"heads\": %" PRIu32 ", \"kv_heads\": %" PRIu32
+                ", \"head_dim\": %" PRIu32 ", \"vocab\": %" PRIu32 ", \"context\": %" PRIu32
+                ", \"tied_head\": %s}", m->architecture, m->layers, m->dim, m->hidden, m->heads,
+                m->kv_heads, m->head_dim, m->vocab, m->context, m->tied_head ? "true" : "false");
+    text_format(t, ", \"stop\": [");
+    for (uint32_t i = 0; i < m->stop_count; i++)
+        text_format(t, "%s%" PRIu32, i ? ", " : "", m->stops[i]);
+    text_format(t, "], \"gpu\": {\"weights_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
+                ", \"context\": %" PRIu32 "}", sum_bytes(l), kv_bytes(m, l->context), l->context);
+}
+
+static doppler_status print_json(error *e, const listing *l, bool tensors) {
+    dtype_total totals[MAX_DTYPES];
+    text t = {0};
+    text_format(&t, "{");
+    json_text(&t, "kind", l->kind);
+    text_format(&t, ", ");
+    json_text(&t, "name", l->name);
+    if (l->quantization) {
+        text_format(&t, ", \"id\": \"%s\", ", l->id);
+        json_text(&t, "quantization", l->quantization);
+    }
+    if (l->model) json_model(&t, l);
+    text_format(&t, ", \"parameters\": %" PRIu64 ", \"files\": %" PRIu32 ", \"dtypes\": {",
+                sum_weights(l), l->files);
+    uint32_t dtypes = sum_dtypes(l, totals);
+    for (uint32_t d = 0; d < dtypes; d++)
+        text_format(&t, "%s\"%s\": {\"tensors\": %" PRIu32 ", \"bytes\": %" PRIu64 "}",
+                    d ? ", " : "", totals[d].dtype, totals[d].tensors, totals[d].bytes);
+    text_format(&t, "}");
+    for (uint32_t i = 0; tensors && i < l->count; i++) {
+        const entry *n = &l->entries[i];
+        text_format(&t, i ? ",\n  {" : ", \"tensors\": [\n  {");
+        json_text(&t, "name", n->name);
+        text_format(&t, ", \"role\": \"%s\", \"layer\": %" PRIu32 ", \"dtype\": \"%s\", \"shape\": "
+                    "%s, \"bytes\": %" PRIu64 "}%s", n->role, n->layer, n->dtype, n->shape,
+                    n->bytes, i + 1 == l->count ? "]" : "");
+    }
+    text_format(&t, "}\n");
+    doppler_status status = DOPPLER_OK;
+    if (t.failed) status = fail(e, DOPPLER_NO_MEMORY, "%s: no memory", l->name);
+    else fwrite(t.data, 1, t.bytes, stdout);
+    text_free(&t);
+    return status;
+}
+
+/* ---- the verb */
+
+static doppler_status inspect_tokenizer(error *e, const char *path, bool json) {
+    char *data;
+    size_t bytes;
+    tokenizer *t = NULL;
+    doppler_status status = file_read(e, path, &data, &bytes);
+    if (!status) status = tokenizer_open(e, data, bytes, &t);
+    free(data);
+    if (status) return status;
+    uint32_t special = 0, tokens = tokenizer_vocab(t);
+    for (uint32_t id = 0; id < tokens; id++) special += tokenizer_is_special(t, id);
+    printf(json ? "{\"kind\": \"tokenizer\", \"tokens\": %" PRIu32 ", \"special\": %" PRIu32 "}\n"
+                : "tokenizer: byte-level BPE, %" PRIu32 " tokens, %" PRIu32 " of them special\n",
+           tokens, special);
+    tokenizer_close(t);
+    return DOPPLER_OK;
+}
+
+static doppler_status print_listing(error *e, listing *l, uint32_t context, bool json,
+                                    bool tensors) {
+    l->context = context;
+    if (!context && l->model)
+        l->context = l->model->context < DEFAULT_CONTEXT ? l->model->context : DEFAULT_CONTEXT;
+    if (json) return print_json(e, l, tensors);
+    print_text(l, tensors);
+    return DOPPLER_OK;
+}
+
+static doppler_status inspect(error *e, const char *path, uint32_t context, bool json,
+                              bool tensors) {
+    size_t bytes = strlen(path);
+    if (!file_is_folder(path) && bytes > 5 && !strcmp(path + bytes - 5, ".json"))
+        return inspect_tokenizer(e, path, json);
+    listing l = {0};
+    package p = {0};
+    checkpoint c = {0};
+    error why = {0};             /* the model is not known */
+    doppler_status status;
+    if (file_is_folder(path) && storage_exists(path, RDRR_MANIFEST)) {
+        status = package_open(e, &p, path);
+        if (!status) status = list_package(e, &p, &l);
+    } else {
+        status = checkpoint_open(e, &c, path);
+        if (!status) status = list_checkpoint(e, &c, &why, &l);
+    }
+    if (!status) status = print_listing(e, &l, context, json, tensors);
+    free(l.entries);
+    package_close(&p);
+    checkpoint_free(&c);
+    return status;
+}
+
+int cmd_inspect(int argc, char **argv) {
+    const char *path = NULL;
+    bool json = false, tensors = false;
+    uint32_t context = 0;
+    const argument arguments[] = {
+        {"PATH", &path, "a package, a checkpoint's folder, a safetensors file or a tokenizer.json",
+         false}};
+    const option options[] = {
+        {"tensors", 't', OPTION_FLAG, &tensors, NULL, "list every tensor", 0, 0},
+        {"context", 0, OPTION_U32, &context, "TOKENS",
+         "of the KV estimate; default: the model's, at most 8192", 1, MODEL_MAX_CONTEXT},
+        {"json", 0, OPTION_FLAG, &json, NULL, "print JSON", 0, 0}};
+    const command c = {"inspect", "Tells what a package or checkpoint holds.", arguments, 1,
+                       options, sizeof options / sizeof *options};
+    int code = options_parse(&c, argc, argv);
+    if (code >= 0) return code;
+    error e = {0};
+    return inspect(&e, path, context, json, tensors) ? command_failed(&c, &e) : 0;
+}
