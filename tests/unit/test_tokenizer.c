@@ -1,0 +1,443 @@
+/* test_tokenizer.c - token ids against those of Hugging Face tokenizers (fixtures/tokenizer, and
+ * where ../shared is present its vectors), decoding, and hostile files. */
+#include "memory/json.h"
+#include "memory/text.h"
+#include "memory/utf8.h"
+#include "tokenizer/tokenizer.h"
+#include "tools/file.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define SHARED "../shared/"
+#define FIXTURES "tests/fixtures/tokenizer/"
+enum { MAX_IDS = 1 << 16 };
+
+/* Bytes of a file or of a .gz; NULL, saying so, when it is not there. */
+static char *load(const char *path, size_t *bytes) {
+    error e = {0};
+    char *data = NULL;
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: %s is not here\n", path);
+        return NULL;
+    }
+    if (!strstr(path, ".gz")) {
+        assert_int_equal(file_read(&e, path, &data, bytes), DOPPLER_OK);
+        return data;
+    }
+    char unzip[300];
+    snprintf(unzip, sizeof unzip, "gzip -dc '%s'", path);
+    FILE *pipe = popen(unzip, "r");
+    assert_non_null(pipe);
+    assert_int_equal(file_read_stream(&e, pipe, path, &data, bytes), DOPPLER_OK);
+    assert_int_equal(pclose(pipe), 0);
+    return data;
+}
+
+static json *load_json(arena *a, const char *path) {
+    size_t bytes;
+    char *data = load(path, &bytes);
+    if (!data) return NULL;
+    error e = {0};
+    json *root;
+    if (json_parse(&e, a, path, data, bytes, &root)) fail_msg("%s", e.message);
+    free(data);
+    return root;
+}
+
+static tokenizer *open_file(const char *path) {
+    size_t bytes;
+    char *data = load(path, &bytes);
+    if (!data) return NULL;
+    error e = {0};
+    tokenizer *t;
+    if (tokenizer_open(&e, data, bytes, &t)) fail_msg("%s: %s", path, e.message);
+    free(data);
+    return t;
+}
+
+static void check_ids(const tokenizer *t, const json *text, uint32_t flags, const json *want) {
+    static uint32_t ids[MAX_IDS];
+    size_t count = tokenizer_encode(t, text->text, text->text_bytes, flags, ids, MAX_IDS), i = 0;
+    bool same = count == want->count;
+    for (const json *id = want->first; id && same; id = id->next, i++)
+        same = ids[i] == (uint32_t)id->integer;
+    if (!same) fail_msg("\"%.200s\" (flags %u): %zu ids, wanted %u; id %zu", text->text, flags,
+                        count, want->count, i);
+    /* Any capacity: the same count, and nothing written behind it. */
+    uint32_t few[3] = {7, 7, 7};
+    assert_int_equal(tokenizer_encode(t, text->text, text->text_bytes, flags, few, 2), count);
+    assert_int_equal(few[2], 7);
+}
+
+static void decode(const tokenizer *t, const uint32_t *ids, size_t count, text *out) {
+    token_stream s = {0};
+    size_t most = tokenizer_stream_max(t);
+    char *piece = malloc(most);
+    assert_non_null(piece);
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = tokenizer_stream(t, &s, ids[i], piece);
+        assert_true(bytes <= most);
+        text_add(out, piece, bytes);
+    }
+    text_add(out, piece, tokenizer_stream_end(&s, piece));
+    free(piece);
+}
+
+static void check_round_trip(const tokenizer *t, const char *bytes, size_t count) {
+    uint32_t *ids = malloc((count + 1) * sizeof *ids);
+    assert_non_null(ids);
+    size_t n = tokenizer_encode(t, bytes, count, 0, ids, count + 1);
+    assert_true(n <= count);
+    text out = {0};
+    decode(t, ids, n, &out);
+    assert_int_equal(out.bytes, count);
+    if (count) assert_memory_equal(out.data, bytes, count);
+    text_free(&out);
+    free(ids);
+}
+
+static void check_vectors(const char *path, const char *or_tokenizer, bool round_trips) {
+    arena a = {0};
+    json *root = load_json(&a, path);
+    assert_non_null(root);
+    const char *name = json_get(root, "tokenizer")->text;
+    tokenizer *t = open_file(access(name, R_OK) == 0 || !or_tokenizer ? name : or_tokenizer);
+    if (!t) {
+        arena_free(&a);
+        skip();
+    }
+    for (const json *c = json_get(root, "cases")->first; c; c = c->next) {
+        const json *text = json_get(c, "text");
+        check_ids(t, text, TOKENIZE_SPECIAL, json_get(c, "ids"));
+        check_ids(t, text, 0, json_get(c, "plain"));
+        check_ids(t, text, TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE, json_get(c, "around"));
+        if (round_trips) check_round_trip(t, text->text, text->text_bytes);
+    }
+    for (const json *d = json_get(root, "decodes")->first; d; d = d->next) {
+        uint32_t ids[64];
+        size_t count = 0;
+        for (const json *id = json_get(d, "ids")->first; id; id = id->next)
+            ids[count++] = (uint32_t)id->integer;
+        const json *want = json_get(d, "text");
+        text out = {0};
+        decode(t, ids, count, &out);
+        assert_int_equal(out.bytes, want->text_bytes);
+        assert_string_equal(out.data, want->text);
+        text_free(&out);
+    }
+    tokenizer_close(t);
+    arena_free(&a);
+}
+
+static void small_vocabulary_gives_reference_ids(void **state) {
+    (void)state;
+    check_vectors(FIXTURES "micro-llama3.vectors.json", NULL, true);
+}
+
+static void stories_vocabulary_gives_reference_ids(void **state) {
+    (void)state;
+    check_vectors(FIXTURES "stories.vectors.json", SHARED "models/stories/tokenizer.json", true);
+}
+
+static void added_tokens_are_cut_as_the_reference_does(void **state) {
+    (void)state;
+    check_vectors(FIXTURES "added.vectors.json", NULL, false);
+}
+
+static void golden_prompts_have_their_ids(void **state) {
+    (void)state;
+    static const char *const folders[] = {
+        "tests/fixtures/micro/llama3", SHARED "models/stories", SHARED "models/llama3",
+    };
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        arena a = {0};
+        char path[200];
+        snprintf(path, sizeof path, "%s/golden.json", folders[i]);
+        json *golden = load_json(&a, path);
+        snprintf(path, sizeof path, "%s/tokenizer.json", folders[i]);
+        tokenizer *t = golden ? open_file(path) : NULL;
+        for (const json *p = t ? json_get(golden, "prompts")->first : NULL; p; p = p->next)
+            check_ids(t, json_get(p, "text"), TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE,
+                      json_get(p, "ids"));
+        tokenizer_close(t);
+        arena_free(&a);
+    }
+}
+
+static void llama3_vocabulary_gives_reference_ids(void **state) {
+    (void)state;
+    tokenizer *t = open_file(SHARED "vectors/tokenizers/llama3/tokenizer.json.gz");
+    if (!t) skip();
+    assert_int_equal(tokenizer_vocab(t), 128256);
+    arena a = {0};
+    json *texts = load_json(&a, SHARED "vectors/golden/tokenizer_texts.json");
+    json *ids = load_json(&a, SHARED "vectors/golden/tokenizer_ids_llama3.json");
+    json *special = load_json(&a, SHARED "vectors/golden/tokenizer_special.json");
+    assert_non_null(texts);
+    assert_non_null(ids);
+    assert_non_null(special);
+    const json *want = json_get(ids, "ids")->first;
+    assert_int_equal(texts->count, 1285);
+    for (const json *c = texts->first; c; c = c->next, want = want->next) {
+        const json *text = json_get(c, "text");
+        check_ids(t, text, TOKENIZE_SPECIAL, want);
+        check_round_trip(t, text->text, text->text_bytes);
+    }
+    uint32_t cases = 0;
+    for (const json *c = json_get(special, "vectors")->first; c; c = c->next) {
+        if (!json_is(json_get(c, "family"), "llama3")) continue;
+        check_ids(t, json_get(c, "text"), TOKENIZE_SPECIAL, json_get(c, "ids"));
+        check_ids(t, json_get(c, "text"), TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE,
+                  json_get(c, "ids_add_special"));
+        cases++;
+    }
+    assert_true(cases > 0);
+    arena_free(&a);
+    tokenizer_close(t);
+}
+
+static tokenizer *open_micro(void) {
+    tokenizer *t = open_file("tests/fixtures/micro/llama3/tokenizer.json");
+    assert_non_null(t);
+    return t;
+}
+
+static void streamed_text_is_whole_characters(void **state) {
+    (void)state;
+    tokenizer *t = open_micro();
+    static const char text[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z";
+    uint32_t ids[16];
+    size_t count = tokenizer_encode(t, text, sizeof text - 1, 0, ids, 16);
+    token_stream s = {0};
+    char out[64];
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = tokenizer_stream(t, &s, ids[i], out);
+        for (size_t j = 0; j < bytes;) {
+            uint32_t code;
+            j += utf8_decode(out + j, bytes - j, &code);
+            assert_int_not_equal(code, UTF8_ILL_FORMED);
+        }
+        assert_memory_equal(text + at, out, bytes);
+        at += bytes;
+    }
+    assert_int_equal(at, sizeof text - 1);
+    assert_int_equal(tokenizer_stream_end(&s, out), 0);
+    /* A cut character is one U+FFFD, also when a special token or an unknown id is between. */
+    uint32_t emoji[8];
+    assert_true(tokenizer_encode(t, "\xF0\x9F\x98\x80", 4, 0, emoji, 8) > 1);
+    assert_int_equal(tokenizer_stream(t, &s, emoji[0], out), 0);
+    assert_int_equal(tokenizer_stream(t, &s, 507, out), 0);
+    assert_int_equal(tokenizer_stream(t, &s, UINT32_MAX, out), 0);
+    assert_int_equal(tokenizer_stream_end(&s, out), 3);
+    assert_memory_equal(out, UTF8_REPLACEMENT, 3);
+    assert_int_equal(tokenizer_stream_end(&s, out), 0);
+    assert_true(tokenizer_is_special(t, 507));
+    assert_false(tokenizer_is_special(t, 0));
+    assert_false(tokenizer_is_special(t, 512));
+    size_t bytes;
+    assert_string_equal(tokenizer_piece(t, 507, &bytes), "<|begin_of_text|>");
+    assert_string_equal(tokenizer_piece(t, 512, &bytes), "");
+    tokenizer_close(t);
+}
+
+static void ill_formed_text_reads_as_replacement(void **state) {
+    (void)state;
+    tokenizer *t = open_micro();
+    static const char ill[] = "a\xFF\xE2\x82z\xC3";
+    static const char well[] = "a\xEF\xBF\xBD\xEF\xBF\xBDz\xEF\xBF\xBD";
+    uint32_t got[64], want[64];
+    size_t count = tokenizer_encode(t, ill, sizeof ill - 1, 0, got, 64);
+    assert_int_equal(tokenizer_encode(t, well, sizeof well - 1, 0, want, 64), count);
+    assert_memory_equal(got, want, count * sizeof *got);
+    unsigned seed = 1;
+    for (int i = 0; i < 2000; i++) {     /* any bytes: no crash, and whole characters back */
+        char noise[40];
+        for (size_t j = 0; j < sizeof noise; j++) {
+            seed = seed * 1103515245 + 12345;
+            noise[j] = (char)(seed >> 16);
+        }
+        uint32_t ids[160];
+        size_t n = tokenizer_encode(t, noise, sizeof noise, TOKENIZE_SPECIAL, ids, 160);
+        assert_true(n > 0 && n <= 120);
+        text out = {0};
+        decode(t, ids, n, &out);
+        uint32_t code;
+        for (size_t j = 0; j < out.bytes;) {
+            j += utf8_decode(out.data + j, out.bytes - j, &code);
+            assert_int_not_equal(code, UTF8_ILL_FORMED);
+        }
+        text_free(&out);
+    }
+    tokenizer_close(t);
+}
+
+static void long_runs_take_no_quadratic_time(void **state) {
+    (void)state;
+    tokenizer *t = open_micro();
+    static const char *const units[] = {"a", " ", "\n", "=", "7", "the", "<", "\xF0\x9F\x98\x80"};
+    enum { BYTES = 1 << 20 };
+    char *long_text = malloc(BYTES);
+    assert_non_null(long_text);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        size_t unit = strlen(units[i]), bytes = BYTES / unit * unit;
+        for (size_t at = 0; at < bytes; at += unit) memcpy(long_text + at, units[i], unit);
+        check_round_trip(t, long_text, bytes);   /* hours, were it quadratic */
+    }
+    free(long_text);
+    tokenizer_close(t);
+}
+
+/* The status of opening text with the first `old` replaced by `new`. */
+static doppler_status open_changed(const char *text, size_t bytes, const char *old,
+                                   const char *new, error *e) {
+    const char *at = strstr(text, old);
+    if (!at) fail_msg("the fixture has no %s", old);
+    char *changed = malloc(bytes + strlen(new));
+    assert_non_null(changed);
+    size_t before = (size_t)(at - text), after = bytes - before - strlen(old);
+    memcpy(changed, text, before);
+    memcpy(changed + before, new, strlen(new));
+    memcpy(changed + before + strlen(new), at + strlen(old), after);
+    tokenizer *t;
+    *e = (error){0};
+    doppler_status status = tokenizer_open(e, changed, before + strlen(new) + after, &t);
+    assert_true(status ? t == NULL && e->message[0] : t != NULL);
+    tokenizer_close(t);
+    free(changed);
+    return status;
+}
+
+static void unknown_components_are_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *old, *new;
+        doppler_status status;
+        const char *message;
+    } cases[] = {
+        {"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}", DOPPLER_UNSUPPORTED,
+         "normalizer NFC"},
+        {"\"normalizer\": null", "\"normalizer\": {\"type\":\"Sequence\",\"normalizers\":[]}",
+         DOPPLER_OK, ""},
+        {"\"type\": \"BPE\"", "\"type\": \"Unigram\"", DOPPLER_UNSUPPORTED, "model Unigram"},
+        {"\"type\": \"Split\"", "\"type\": \"Metaspace\"", DOPPLER_UNSUPPORTED, "Metaspace"},
+        {"{1,3}", "{1,2}", DOPPLER_UNSUPPORTED, "regex is not known: (?i:"},
+        {"\"Isolated\"", "\"Removed\"", DOPPLER_UNSUPPORTED, "Isolated"},
+        {"\"invert\": false", "\"invert\": true", DOPPLER_UNSUPPORTED, "inverted"},
+        {"\"use_regex\": false", "\"use_regex\": true", DOPPLER_UNSUPPORTED, "use_regex"},
+        {"\"type\": \"TemplateProcessing\"", "\"type\": \"BertProcessing\"", DOPPLER_UNSUPPORTED,
+         "BertProcessing"},
+        {"\"dropout\": null", "\"dropout\": 0.1", DOPPLER_UNSUPPORTED, "dropout"},
+        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"</w>\"", DOPPLER_UNSUPPORTED,
+         "end_of_word_suffix"},
+        {"\"byte_fallback\": false", "\"byte_fallback\": true", DOPPLER_UNSUPPORTED,
+         "byte_fallback"},
+        {"\"decoder\": {", "\"decoder\": null, \"old\": {", DOPPLER_UNSUPPORTED, "decoder null"},
+        {"\"ids\": [", "\"ids\": [100000,", DOPPLER_BAD_FILE, "id 100000"},
+        {"\"id\": 38,", "\"id\": 4294967295,", DOPPLER_BAD_FILE, "4294967295"},
+        {"\"id\": 38,", "\"id\": 0,", DOPPLER_BAD_FILE, "clashes"},
+        {"\"id\": 37,", "\"id\": 50,", DOPPLER_BAD_FILE, "clashes"},
+        {"\"content\": \"<r>\"", "\"content\": \"<l>\"", DOPPLER_BAD_FILE, "<l>"},
+        {"\"content\": \"<r>\"", "\"content\": 5", DOPPLER_BAD_FILE, "no content"},
+        {"\"lstrip\": false", "\"lstrip\": 1", DOPPLER_BAD_FILE, "lstrip"},
+        {"\"a\": 0", "\"a\": 1", DOPPLER_BAD_FILE, "two pieces"},
+        {"\"a\": 0", "\"a\": 0.5", DOPPLER_BAD_FILE, "0.5"},
+        {"\"a\": 0", "\"a\": -1", DOPPLER_BAD_FILE, "-1"},
+        {"\"a\": 0", "\"a\": 70000", DOPPLER_BAD_FILE, "70000"},
+        {"\"a b\"", "\"a zz\"", DOPPLER_BAD_FILE, "\"zz\" is not in the vocabulary"},
+        {"\"a b\"", "\"b a\"", DOPPLER_BAD_FILE, "makes \"ba\""},
+        {"\"a b\"", "\"ab\"", DOPPLER_BAD_FILE, "merge 0"},
+        {"\"a b\"", "\"a b c\"", DOPPLER_BAD_FILE, "merge 0"},
+        {"\"a b\"", "[\"a\",\"b\",\"c\"]", DOPPLER_BAD_FILE, "merge 0"},
+        {"\"a b\"", "[\"a\",\"b\"]", DOPPLER_OK, ""},
+        {"\"a b\"", "7", DOPPLER_BAD_FILE, "merge 0"},
+        {"\"merges\": [", "\"merges\": null, \"old\": [", DOPPLER_BAD_FILE, "no merges"},
+    };
+    size_t bytes;
+    char *text = load(FIXTURES "added.tokenizer.json", &bytes);
+    assert_non_null(text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        error e;
+        doppler_status status = open_changed(text, bytes, cases[i].old, cases[i].new, &e);
+        if (status != cases[i].status || !strstr(e.message, cases[i].message))
+            fail_msg("%s: status %d, %s", cases[i].new, (int)status, e.message);
+    }
+    free(text);
+}
+
+static void every_cut_and_flipped_file_is_survived(void **state) {
+    (void)state;
+    size_t bytes;
+    char *text = load(FIXTURES "added.tokenizer.json", &bytes);
+    assert_non_null(text);
+    tokenizer *t;
+    error e = {0};
+    while (bytes && text[bytes - 1] != '}') bytes--;     /* the document without its newline */
+    for (size_t cut = 0; cut < bytes; cut++)
+        assert_int_equal(tokenizer_open(&e, text, cut, &t), DOPPLER_BAD_FILE);
+    for (size_t i = 0; i < bytes; i++) {
+        static const char values[] = "\0\"\\{}[],:0919-a \xFF";
+        char keep = text[i];
+        for (size_t v = 0; v < sizeof values - 1; v++) {
+            text[i] = values[v];
+            uint32_t ids[16];
+            if (tokenizer_open(&e, text, bytes, &t)) continue;
+            tokenizer_encode(t, "abc <l> word", 12, TOKENIZE_SPECIAL, ids, 16);
+            tokenizer_close(t);
+        }
+        text[i] = keep;
+    }
+    free(text);
+}
+
+static void malformed_files_are_refused(void **state) {
+    (void)state;
+    arena a = {0};
+    json *manifest = load_json(&a, SHARED "vectors/malformed/manifest.json");
+    if (!manifest) skip();
+    int files = 0;
+    for (const json *f = json_get(manifest, "files")->first; f; f = f->next) {
+        const char *name = json_get(f, "file")->text;
+        if (strncmp(name, "tokenizer_json/", 15) != 0) continue;
+        char path[200];
+        size_t bytes;
+        snprintf(path, sizeof path, SHARED "vectors/malformed/%s", name);
+        char *text = load(path, &bytes);
+        assert_non_null(text);
+        error e = {0};
+        tokenizer *t;
+        doppler_status status = tokenizer_open(&e, text, bytes, &t);
+        /* Good files there are no byte-level ones: refused by name, not as malformed. */
+        bool right = json_is(json_get(f, "expect"), "accept")
+                         ? status == DOPPLER_OK || status == DOPPLER_UNSUPPORTED
+                         : status == DOPPLER_BAD_FILE || status == DOPPLER_UNSUPPORTED;
+        if (!right) fail_msg("%s: status %d, %s", name, (int)status, e.message);
+        tokenizer_close(t);
+        free(text);
+        files++;
+    }
+    assert_int_equal(files, 18);
+    arena_free(&a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_vocabulary_gives_reference_ids),
+        cmocka_unit_test(stories_vocabulary_gives_reference_ids),
+        cmocka_unit_test(added_tokens_are_cut_as_the_reference_does),
+        cmocka_unit_test(golden_prompts_have_their_ids),
+        cmocka_unit_test(llama3_vocabulary_gives_reference_ids),
+        cmocka_unit_test(streamed_text_is_whole_characters),
+        cmocka_unit_test(ill_formed_text_reads_as_replacement),
+        cmocka_unit_test(long_runs_take_no_quadratic_time),
+        cmocka_unit_test(unknown_components_are_named),
+        cmocka_unit_test(every_cut_and_flipped_file_is_survived),
+        cmocka_unit_test(malformed_files_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
