@@ -65,8 +65,8 @@ static void tell_fallbacks(const job *j) {
         const rdrr_tensor *t = &m->tensors[i];
         weight_format wanted = convert_wanted(j->c, i);
         if (t->format != wanted)
-            fprintf(stderr, "%s: %s, since rows of %" PRIu32 " are no whole blocks of %s\n", t->name,
-                    formats[t->format].name, t->cols, formats[wanted].name);
+            fprintf(stderr, "%s: %s, since rows of %" PRIu32 " are no whole blocks of %s\n",
+                    t->name, formats[t->format].name, t->cols, formats[wanted].name);
     }
 }
 

@@ -1,0 +1,473 @@
+/* test_convert.c - packages made in memory from the micro/llama3 fixture (and from larger models
+ * where ../shared is): what is stored must be what the source holds. */
+#include "bridge/hf_config.h"
+#include "bridge/hf_names.h"
+#include "gpu/cpu/weights.h"
+#include "loader/convert.h"
+#include "storage/files.h"
+#include "storage/sha256.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static const char fixture[] = "tests/fixtures/micro/llama3";
+
+/* A checkpoint in memory. */
+typedef struct source {
+    arena memory;
+    char *data;                  /* model.safetensors, whole */
+    size_t bytes;
+    model_config model;
+    safetensors file;
+    source_tensor *tensors;
+    uint32_t count;
+} source;
+
+static char *read_whole(const char *folder, const char *name, size_t *bytes) {
+    storage_file f = {0};
+    error e = {0};
+    if (storage_open(&e, &f, folder, name)) fail_msg("%s", e.message);
+    *bytes = (size_t)f.bytes;
+    char *data = malloc(*bytes + 1);
+    if (storage_read(&e, &f, 0, data, *bytes)) fail_msg("%s", e.message);
+    storage_close(&f);
+    return data;
+}
+
+static void find_tensors(source *s) {
+    error e = {0};
+    uint64_t header;
+    if (safetensors_header_bytes(&e, "f", (uint8_t *)s->data, s->bytes, s->bytes, &header) ||
+        safetensors_parse(&e, &s->memory, "f", s->data + 8, (size_t)header, s->bytes, &s->file) ||
+        hf_sources(&e, &s->memory, &s->model, &s->file, 1, &s->tensors, &s->count))
+        fail_msg("%s", e.message);
+}
+
+static void open_source(source *s, const char *folder) {
+    *s = (source){0};
+    error e = {0};
+    hf_text config, generation;
+    char *c = read_whole(folder, "config.json", &config.bytes);
+    char *g = read_whole(folder, "generation_config.json", &generation.bytes);
+    config.data = c;
+    generation.data = g;
+    if (hf_config_parse(&e, config, generation, &s->model)) fail_msg("%s", e.message);
+    s->data = read_whole(folder, "model.safetensors", &s->bytes);
+    find_tensors(s);
+    free(c);
+    free(g);
+}
+
+static void close_source(source *s) {
+    arena_free(&s->memory);
+    free(s->data);
+}
+
+/* ---- a package in memory */
+
+typedef struct made {
+    convert *c;
+    char **shards;
+    text json;
+    uint8_t hashes[1 << 16];
+    uint32_t reads;
+} made;
+
+static convert_input input_of(const source *s, convert_target target, uint64_t shard_bytes) {
+    return (convert_input){.model = &s->model, .sources = s->tensors, .source_count = s->count,
+                           .tokenizer = "{}", .tokenizer_bytes = 2, .chat_template = "{{ t }}",
+                           .name = "micro", .source = "here", .target = target,
+                           .shard_bytes = shard_bytes};
+}
+
+/* Bytes go where the step says, once each and in order. */
+static void take_write(made *p, const convert_step *step, uint64_t *at) {
+    const manifest *m = convert_manifest(p->c);
+    uint32_t shard = 0;
+    while (shard < m->shard_count && strcmp(step->file, m->shards[shard].file)) shard++;
+    if (step->offset == 0) *at = 0;
+    assert_int_equal(step->offset, *at);
+    *at += step->bytes;
+    if (shard < m->shard_count) {
+        assert_true(step->offset + step->bytes <= m->shards[shard].bytes);
+        assert_non_null(step->block_sha256);
+        if (!p->shards[shard]) p->shards[shard] = malloc((size_t)m->shards[shard].bytes);
+        memcpy(p->shards[shard] + step->offset, step->from, step->bytes);
+        assert_true((step->file_sha256 != NULL) == (*at == m->shards[shard].bytes));
+        return;
+    }
+    if (!strcmp(step->file, "hashes.bin")) {
+        assert_in_range(step->bytes, 32, sizeof p->hashes);
+        memcpy(p->hashes, step->from, step->bytes);
+    } else if (!strcmp(step->file, "manifest.json"))
+        text_add(&p->json, (const char *)step->from, step->bytes);
+    else assert_string_equal(step->file, "tokenizer.json");
+}
+
+static doppler_status make(error *e, made *p, const source *s, const convert_input *input) {
+    *p = (made){0};
+    *e = (error){0};
+    sha256 whole = {0};
+    convert_step step;
+    uint64_t at = 0;
+    doppler_status status = convert_create(e, input, &p->c);
+    if (status) return status;
+    p->shards = calloc(convert_manifest(p->c)->shard_count, sizeof *p->shards);
+    while (!(status = convert_next(e, p->c, &step)) && step.action != CONVERT_DONE) {
+        if (step.action == CONVERT_READ) {
+            assert_int_equal(step.source, 0);
+            assert_true(step.bytes && step.offset + step.bytes <= s->bytes);
+            memcpy(step.to, s->data + step.offset, step.bytes);
+            p->reads++;
+            continue;
+        }
+        take_write(p, &step, &at);
+        if (step.block_sha256) sha256_of(e, step.from, step.bytes, step.block_sha256);
+        sha256_add(e, &whole, step.from, step.bytes);
+        if (step.file_sha256) sha256_end(e, &whole, step.file_sha256);
+    }
+    sha256_free(&whole);
+    return status;
+}
+
+static void drop(made *p) {
+    for (uint32_t i = 0; p->c && i < convert_manifest(p->c)->shard_count; i++) free(p->shards[i]);
+    free(p->shards);
+    text_free(&p->json);
+    convert_destroy(p->c);
+}
+
+static void make_good(made *p, const source *s, convert_target target, uint64_t shard_bytes) {
+    error e;
+    convert_input input = input_of(s, target, shard_bytes);
+    if (make(&e, p, s, &input)) fail_msg("%s", e.message);
+}
+
+/* Stored bytes of a tensor, its spans joined. */
+static uint8_t *stored(const made *p, const rdrr_tensor *t) {
+    uint8_t *bytes = malloc((size_t)t->bytes);
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < t->span_count; i++) {
+        memcpy(bytes + at, p->shards[t->spans[i].shard] + t->spans[i].offset,
+               (size_t)t->spans[i].bytes);
+        at += t->spans[i].bytes;
+    }
+    assert_int_equal(at, t->bytes);
+    return bytes;
+}
+
+/* ---- what is stored */
+
+/* RMS error of a tensor over its RMS value. */
+static double relative_error(const made *p, const source *s, const rdrr_tensor *t,
+                             const source_tensor *from) {
+    uint8_t *bytes = stored(p, t);
+    float *got = malloc(t->cols * sizeof *got), *want = malloc(t->cols * sizeof *want);
+    double error_sum = 0, sum = 0;
+    for (uint32_t row = 0; row < t->rows; row++) {
+        weights_decode(t->format, bytes + row * (t->bytes / t->rows), t->cols, got);
+        weights_decode(from->format,
+                       (uint8_t *)s->data + from->offset + row * (from->bytes / from->rows),
+                       t->cols, want);
+        for (uint32_t i = 0; i < t->cols; i++) {
+            error_sum += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+            sum += (double)want[i] * want[i];
+        }
+    }
+    free(bytes);
+    free(got);
+    free(want);
+    return sqrt(error_sum / sum);
+}
+
+static void check_against_source(const made *p, const source *s) {
+    /* of weights that are roughly normal; the quantizers' own test is sharper */
+    static const double bound[FORMAT_COUNT] = {
+        [FORMAT_F32] = 0, [FORMAT_F16] = 5e-4, [FORMAT_BF16] = 4e-3, [FORMAT_Q8_0] = 1e-2,
+        [FORMAT_Q4_K] = 9e-2, [FORMAT_Q6_K] = 3e-2};
+    const manifest *m = convert_manifest(p->c);
+    assert_int_equal(m->tensor_count, s->count);
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const rdrr_tensor *t = &m->tensors[i];
+        assert_int_equal(t->role, s->tensors[i].role);
+        double off = relative_error(p, s, t, &s->tensors[i]);
+        if (!(off <= bound[t->format])) fail_msg("%s: error %g", t->name, off);
+    }
+}
+
+/* The manifest parses to the plan, and every hash is that of the bytes. */
+static void check_hashes(const made *p) {
+    manifest m;
+    error e = {0};
+    uint8_t hash[32];
+    const uint8_t *block_hash = p->hashes;
+    if (manifest_parse(&e, &m, p->json.data, p->json.bytes)) fail_msg("%s", e.message);
+    assert_int_equal(m.shard_count, convert_manifest(p->c)->shard_count);
+    sha256_of(&e, p->json.data, p->json.bytes, hash);
+    assert_memory_equal(hash, convert_package_id(p->c), 32);
+    for (uint32_t i = 0; i < m.shard_count; i++) {
+        sha256_of(&e, p->shards[i], (size_t)m.shards[i].bytes, hash);
+        assert_memory_equal(hash, m.shards[i].sha256, 32);
+        for (uint64_t at = 0; at < m.shards[i].bytes; at += RDRR_BLOCK_BYTES, block_hash += 32) {
+            uint64_t left = m.shards[i].bytes - at;
+            sha256_of(&e, p->shards[i] + at,
+                      (size_t)(left < RDRR_BLOCK_BYTES ? left : RDRR_BLOCK_BYTES), hash);
+            assert_memory_equal(hash, block_hash, 32);
+        }
+    }
+    assert_int_equal(block_hash - p->hashes, m.hashes.bytes);
+    sha256_of(&e, p->hashes, (size_t)m.hashes.bytes, hash);
+    assert_memory_equal(hash, m.hashes.sha256, 32);
+    sha256_of(&e, "{}", 2, hash);
+    assert_memory_equal(hash, m.tokenizer.sha256, 32);
+    manifest_free(&m);
+}
+
+static void keep_stores_the_sources_bytes(void **state) {
+    (void)state;
+    source s;
+    made p;
+    open_source(&s, fixture);
+    make_good(&p, &s, TARGET_KEEP, 0);
+    const manifest *m = convert_manifest(p.c);
+    uint32_t same = 0;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        if (!roles[m->tensors[i].role].matrix) continue;
+        uint8_t *bytes = stored(&p, &m->tensors[i]);
+        assert_int_equal(m->tensors[i].bytes, s.tensors[i].bytes);
+        assert_memory_equal(bytes, s.data + s.tensors[i].offset, (size_t)s.tensors[i].bytes);
+        free(bytes);
+        same++;
+    }
+    assert_int_equal(same, 15);
+    check_against_source(&p, &s);
+    check_hashes(&p);
+    uint64_t done, total;
+    convert_progress(p.c, &done, &total);
+    assert_int_equal(done, total);
+    assert_int_equal(total, 311936);
+    drop(&p);
+    close_source(&s);
+}
+
+static void every_target_decodes_to_the_source(void **state) {
+    (void)state;
+    source s;
+    open_source(&s, fixture);
+    for (uint32_t target = 0; target < TARGET_COUNT; target++) {
+        made p;
+        make_good(&p, &s, (convert_target)target, 0);
+        check_against_source(&p, &s);
+        check_hashes(&p);
+        drop(&p);
+    }
+    close_source(&s);
+}
+
+/* Tensors cross many small shards; what is stored does not depend on the cuts. */
+static void shards_of_any_size_hold_the_same_tensors(void **state) {
+    (void)state;
+    static const uint64_t sizes[] = {4096, 12288, 40960, 1 << 20};
+    source s;
+    made whole;
+    open_source(&s, fixture);
+    make_good(&whole, &s, TARGET_Q8_0, 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        made p;
+        make_good(&p, &s, TARGET_Q8_0, sizes[i]);
+        const manifest *m = convert_manifest(p.c);
+        for (uint32_t t = 0; t < m->tensor_count; t++) {
+            uint8_t *a = stored(&p, &m->tensors[t]);
+            uint8_t *b = stored(&whole, &convert_manifest(whole.c)->tensors[t]);
+            assert_memory_equal(a, b, (size_t)m->tensors[t].bytes);
+            free(a);
+            free(b);
+        }
+        check_hashes(&p);
+        assert_true(m->shard_count == 1 || m->shards[0].bytes == sizes[i]);
+        drop(&p);
+    }
+    drop(&whole);
+    close_source(&s);
+}
+
+static void same_input_gives_the_same_package(void **state) {
+    (void)state;
+    source s;
+    made a, b, other;
+    open_source(&s, fixture);
+    make_good(&a, &s, TARGET_Q4_K_M, 8192);
+    make_good(&b, &s, TARGET_Q4_K_M, 8192);
+    assert_memory_equal(convert_package_id(a.c), convert_package_id(b.c), 32);
+    s.data[s.tensors[3].offset + 1] ^= 1;
+    make_good(&other, &s, TARGET_Q4_K_M, 8192);
+    assert_memory_not_equal(convert_package_id(a.c), convert_package_id(other.c), 32);
+    drop(&a);
+    drop(&b);
+    drop(&other);
+    close_source(&s);
+}
+
+/* ---- formats */
+
+static weight_format planned(const source *s, convert_target target, tensor_role role,
+                             uint32_t layer, weight_format *wanted) {
+    convert *c;
+    error e = {0};
+    convert_input input = input_of(s, target, 0);
+    assert_int_equal(convert_create(&e, &input, &c), DOPPLER_OK);
+    const manifest *m = convert_manifest(c);
+    uint32_t i = 0;
+    while (m->tensors[i].role != role || m->tensors[i].layer != layer) i++;
+    weight_format format = m->tensors[i].format;
+    *wanted = convert_wanted(c, i);
+    convert_destroy(c);
+    return format;
+}
+
+static void short_rows_fall_back_to_q8_0(void **state) {
+    (void)state;
+    source s;
+    weight_format wanted;
+    open_source(&s, fixture);              /* rows of 64, 128 and 192 */
+    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_Q, 0, &wanted), FORMAT_Q8_0);
+    assert_int_equal(wanted, FORMAT_Q4_K);
+    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_Q8_0);
+    assert_int_equal(wanted, FORMAT_Q6_K);
+    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_NORM, 1, &wanted), FORMAT_F32);
+    assert_int_equal(wanted, FORMAT_F32);
+    close_source(&s);
+}
+
+/* A source of one model's shapes without data: only the plan is made. */
+static void plan_only(source *s, uint32_t layers, bool tied) {
+    *s = (source){0};
+    s->model = (model_config){.architecture = "llama", .layers = layers, .dim = 256, .hidden = 512,
+                              .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = 64,
+                              .context = 64, .norm_eps = 1e-5f, .attention_scale = 0.125f,
+                              .tied_head = tied, .rope = {.theta = 1e4f}};
+    s->tensors = arena_array(&s->memory, (size_t)ROLE_COUNT * layers, sizeof *s->tensors);
+    for (uint32_t role = 0; role < ROLE_COUNT; role++)
+        for (uint32_t layer = 0; layer < (roles[role].per_layer ? layers : 1); layer++) {
+            source_tensor *t = &s->tensors[s->count];
+            *t = (source_tensor){"t", (tensor_role)role, layer, FORMAT_BF16, 0, 0, 0, 0, 0};
+            if (!model_role_shape(&s->model, t->role, &t->rows, &t->cols)) continue;
+            t->bytes = (uint64_t)t->rows * t->cols * 2;
+            s->count++;
+        }
+}
+
+/* The types that llama.cpp gave attn_v and ffn_down of models with 3, 8 and 32 layers. */
+static void q4_k_m_is_the_known_mixture(void **state) {
+    (void)state;
+    static const struct { uint32_t layers; const char *q6; } cases[] = {
+        {3, "001"}, {8, "10010011"}, {32, "11110010010010010010010010011111"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        source s;
+        weight_format wanted;
+        plan_only(&s, cases[i].layers, false);
+        for (uint32_t layer = 0; layer < cases[i].layers; layer++) {
+            weight_format want = cases[i].q6[layer] == '1' ? FORMAT_Q6_K : FORMAT_Q4_K;
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_V, layer, &wanted), want);
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_FFN_DOWN, layer, &wanted), want);
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_K, layer, &wanted), FORMAT_Q4_K);
+        }
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_HEAD, 0, &wanted), FORMAT_Q6_K);
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_BF16);
+        close_source(&s);
+        plan_only(&s, cases[i].layers, true);
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_Q6_K);
+        close_source(&s);
+    }
+}
+
+/* ---- failures */
+
+static void numbers_that_do_not_fit_are_named(void **state) {
+    (void)state;
+    static const struct { uint16_t bits; convert_target target; bool fits; } cases[] = {
+        {0x7F80, TARGET_KEEP, true},       /* infinity, bit for bit */
+        {0x7F80, TARGET_F32, false},
+        {0x7FC0, TARGET_Q8_0, false},      /* NaN */
+        {0x4780, TARGET_F16, false},       /* 65536 */
+        {0x4780, TARGET_F32, true},
+        {0x477F, TARGET_F16, true},        /* 65280 */
+        {0xC780, TARGET_Q4_K_M, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        source s;
+        made p;
+        error e;
+        open_source(&s, fixture);
+        const source_tensor *t = &s.tensors[2];    /* attn_q of layer 0: [128, 64] */
+        memcpy(s.data + t->offset + (5 * 64 + 7) * 2, &cases[i].bits, 2);
+        convert_input input = input_of(&s, cases[i].target, 0);
+        doppler_status status = make(&e, &p, &s, &input);
+        assert_int_equal(status, cases[i].fits ? DOPPLER_OK : DOPPLER_BAD_FILE);
+        if (status) {
+            assert_non_null(strstr(e.message, "layers.0.self_attn.q_proj.weight"));
+            assert_non_null(strstr(e.message, "row 5, column 7"));
+        }
+        drop(&p);
+        close_source(&s);
+    }
+}
+
+static void bad_arguments_are_refused(void **state) {
+    (void)state;
+    source s;
+    error e = {0};
+    convert *c;
+    open_source(&s, fixture);
+    convert_input input = input_of(&s, TARGET_KEEP, 5000);
+    assert_int_equal(convert_create(&e, &input, &c), DOPPLER_BAD_ARGUMENT);
+    assert_non_null(strstr(e.message, "5000"));
+    input = input_of(&s, TARGET_KEEP, 0);
+    input.tokenizer_bytes = 0;
+    assert_int_equal(convert_create(&e, &input, &c), DOPPLER_BAD_ARGUMENT);
+    assert_null(c);
+    close_source(&s);
+}
+
+/* ---- ../shared */
+
+static void larger_models_keep_their_bytes(void **state) {
+    (void)state;
+    static const char *const folders[] = {"../shared/models/stories", "../shared/models/llama3"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        if (!storage_exists(folders[i], "model.safetensors")) {
+            print_message("skipped: %s is absent\n", folders[i]);
+            skip();
+        }
+        source s;
+        made p;
+        open_source(&s, folders[i]);
+        make_good(&p, &s, TARGET_KEEP, 16 << 20);
+        check_against_source(&p, &s);
+        check_hashes(&p);
+        drop(&p);
+        close_source(&s);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keep_stores_the_sources_bytes),
+        cmocka_unit_test(every_target_decodes_to_the_source),
+        cmocka_unit_test(shards_of_any_size_hold_the_same_tensors),
+        cmocka_unit_test(same_input_gives_the_same_package),
+        cmocka_unit_test(short_rows_fall_back_to_q8_0),
+        cmocka_unit_test(q4_k_m_is_the_known_mixture),
+        cmocka_unit_test(numbers_that_do_not_fit_are_named),
+        cmocka_unit_test(bad_arguments_are_refused),
+        cmocka_unit_test(larger_models_keep_their_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
