@@ -11,9 +11,11 @@
 typedef struct character { uint32_t code, classes, bytes; } character;
 
 /* The character at `at`; no bytes and no classes at the end. */
-static character character_at(const char *text, size_t bytes, size_t at) {
+static inline character character_at(const char *text, size_t bytes, size_t at) {
     character c = {0};
     if (at == bytes) return c;
+    unsigned char first = (unsigned char)text[at];
+    if (first < 0x80) return (character){first, unicode_ascii[first], 1};
     c.bytes = utf8_decode(text + at, bytes - at, &c.code);
     c.classes = unicode_classes(c.code);
     return c;
