@@ -15,12 +15,13 @@ void tokenizer_close(tokenizer *t);       /* NULL is allowed */
 uint32_t tokenizer_vocab(const tokenizer *t);             /* ids are below this */
 
 enum {
-    TOKENIZE_SPECIAL = 1,        /* special tokens in the text become their ids */
+    TOKENIZE_SPECIAL = 1,        /* special tokens in the text become their ids (other added
+                                    tokens always do) */
     TOKENIZE_TEMPLATE = 2        /* add what the post-processor adds around a text (BOS) */
 };
 
 /* ids of UTF-8 text (ill-formed sequences read as U+FFFD). Writes at most capacity ids and
- * returns how many there are; (size_t)-1 when memory ran out. */
+ * returns how many there are; (size_t)-1 when memory ran out or bytes exceeds 2 GiB. */
 size_t tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, uint32_t flags,
                         uint32_t *ids, size_t capacity);
 
