@@ -6,7 +6,6 @@
 #include "memory/utf8.h"
 #include "tokenizer/parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* Ids without a piece that a file may have, beyond as many as it has pieces: bounds what a small

@@ -3,7 +3,6 @@
  * at; anything else unknown is refused by name. */
 #include "tokenizer/parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static bool absent(const json *node) {
