@@ -1,0 +1,61 @@
+// packages.mjs - the micro model's package, whole and broken in known ways. For each way, what
+// loading must say.
+import { cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { converted, golden, root } from '../models/oracle.mjs';
+
+const checkpoint = join(root, 'tests', 'fixtures', 'micro', 'llama3');
+
+export { root };
+export const micro = converted(checkpoint, 'micro-llama3', 'keep');
+export const { prompts } = golden(checkpoint);
+
+function editManifest(folder, edit) {
+    const path = join(folder, 'manifest.json');
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    edit(manifest);
+    writeFileSync(path, JSON.stringify(manifest));
+}
+
+function flip(path, at) {
+    const bytes = readFileSync(path);
+    bytes[at] ^= 1;
+    writeFileSync(path, bytes);
+}
+
+const shard = (folder) => join(folder, 'shard_00000.bin');
+
+const ways = {
+    'truncated-shard': { status: 'BAD_FILE', message: /^shard_00000\.bin: ends at byte 70000, byte \d+ is needed$/,
+        edit: (folder) => truncateSync(shard(folder), 70_000) },
+    'flipped-byte': { status: 'BAD_FILE', message: /^shard_00000\.bin: bytes 0 to \d+ have SHA-256 /,
+        edit: (folder) => flip(shard(folder), 5_000) },
+    'flipped-hash': { status: 'BAD_FILE', message: /^hashes\.bin: /,
+        edit: (folder) => flip(join(folder, 'hashes.bin'), 3) },
+    'missing-shard': { status: 'IO', message: /shard_00000\.bin.*(404|ENOENT)|ENOENT.*shard_00000\.bin/,
+        edit: (folder) => rmSync(shard(folder)) },
+    'missing-field': { status: 'BAD_FILE', message: /heads/,
+        edit: (folder) => editManifest(folder, (m) => { delete m.model.heads; }) },
+    'unknown-dtype': { status: 'UNSUPPORTED', message: /q3_x/,
+        edit: (folder) => editManifest(folder, (m) => { m.tensors[0].dtype = 'q3_x'; }) },
+    'no-json': { status: 'BAD_FILE', message: /./,
+        edit: (folder) => writeFileSync(join(folder, 'manifest.json'), '{"format":') },
+    'no-manifest': { status: 'IO', message: /manifest\.json.*(404|ENOENT)|ENOENT.*manifest\.json/,
+        edit: (folder) => rmSync(join(folder, 'manifest.json')) },
+};
+
+/** [{ name, folder, status, message }]; folders below build/, where a server finds them too. */
+export function brokenPackages() {
+    return Object.entries(ways).map(([name, { status, message, edit }]) => {
+        const folder = join(root, 'build', 'models', `broken-${process.pid}`, name);
+        rmSync(folder, { recursive: true, force: true });
+        mkdirSync(folder, { recursive: true });
+        cpSync(micro, folder, { recursive: true });
+        edit(folder);
+        return { name, folder, status, message };
+    });
+}
+
+export function removeBrokenPackages() {
+    rmSync(join(root, 'build', 'models', `broken-${process.pid}`), { recursive: true, force: true });
+}
