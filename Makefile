@@ -94,7 +94,7 @@ $(B)/doppler.wasm: $(WASM_O)
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 
 # Unit tests: one program a file, cmocka, under ASan + UBSan.
-$(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(SAN_O)
+$(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(SAN_O) $(call obj,san,$(filter-out tools/doppler.c,$(TOOLS)))
 	$(CC) $(SAN) -o $@ $^ -lcmocka -lcrypto -lm -lpthread
 # Kernel tests: natively under sanitizers, and as wasm over WebGPU.
 $(B)/san/kernels: $(call obj,san,$(KERNELS) tests/kernels/main_native.c) $(SAN_O)

@@ -1,7 +1,7 @@
 // oracle.mjs - compares the engine, called as users call it, with what Hugging Face transformers
 // computed for the same weights (golden.json + logits.f32 beside a checkpoint).
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,7 +25,8 @@ export function converted(checkpoint, name, quantize) {
     const fresh = existsSync(manifest) && statSync(manifest).mtimeMs > statSync(program).mtimeMs;
     if (fresh) return out;
     mkdirSync(work, { recursive: true });
-    doppler('convert', checkpoint, out, '--quantize', quantize, '--force', '--quiet');
+    rmSync(out, { recursive: true, force: true });
+    doppler('convert', checkpoint, out, '--quantize', quantize, '--quiet');
     return out;
 }
 

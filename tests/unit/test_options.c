@@ -1,7 +1,7 @@
 /* test_options.c - command lines and whole files as the tools see them. Tools are not linked into
  * unit tests, hence the included sources. */
-#include "tools/file.c"
-#include "tools/options.c"
+#include "tools/file.h"
+#include "tools/options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 #include "memory/text.h"
 #include "memory/utf8.h"
 #include "tokenizer/tokenizer.h"
-#include "tools/file.c"
+#include "tools/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
