@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_BYTES = 1 << 20, MAX_SHARDS = 100000 };
+enum { READ_BYTES = 1 << 20, MAX_SHARDS = 100000, RUN_WEIGHTS = 32, WIDEST_WEIGHT = 4 };
 
 const char *const convert_targets[TARGET_COUNT] = {
     [TARGET_KEEP] = "keep", [TARGET_F32] = "f32",   [TARGET_F16] = "f16",
@@ -37,7 +37,7 @@ struct convert {
     size_t in_bytes;
     uint32_t in_rows, in_row;    /* rows in it, and encoded of them */
     bool reading;                /* in was handed to the host in the last step */
-    float *decoded;              /* [largest cols] */
+    float *decoded;              /* [largest cols, whole runs] */
     uint8_t *encoded;            /* one stored row */
     const uint8_t *pending;      /* NULL: zeros */
     uint64_t pending_bytes;
@@ -131,9 +131,15 @@ static bool plan_shards(convert *c) {
     return c->hashes != NULL;
 }
 
-/* Room for one read of whole rows, for one row as floats and for one stored row. */
+static uint32_t whole_runs(uint32_t cols) {
+    return (cols + RUN_WEIGHTS - 1) / RUN_WEIGHTS * RUN_WEIGHTS;
+}
+
+/* Room for one read of whole rows, for one row as floats and for one stored row. Decoders work in
+ * runs, which the length of a vector need not be: the last one reads and writes into slack. */
 static bool plan_buffers(convert *c) {
-    uint64_t in_bytes = READ_BYTES, cols = 0, row_bytes = 0;
+    uint64_t in_bytes = READ_BYTES, row_bytes = 0;
+    uint32_t cols = 0;
     for (uint32_t i = 0; i < c->m.tensor_count; i++) {
         const source_tensor *s = &c->input.sources[i];
         const rdrr_tensor *t = &c->m.tensors[i];
@@ -143,8 +149,8 @@ static bool plan_buffers(convert *c) {
     }
     arena *a = &c->m.memory;
     c->in_bytes = (size_t)in_bytes;
-    c->in = arena_alloc(a, c->in_bytes);
-    c->decoded = arena_array(a, (size_t)cols, sizeof *c->decoded);
+    c->in = arena_alloc(a, c->in_bytes + RUN_WEIGHTS * WIDEST_WEIGHT);
+    c->decoded = arena_array(a, whole_runs(cols), sizeof *c->decoded);
     c->encoded = arena_alloc(a, (size_t)row_bytes);
     c->block = arena_alloc(a, RDRR_BLOCK_BYTES);
     return c->in && c->decoded && c->encoded && c->block;
@@ -221,15 +227,16 @@ static doppler_status encode_row(error *e, convert *c) {
     const source_tensor *s = &c->input.sources[c->tensor];
     const rdrr_tensor *t = &c->m.tensors[c->tensor];
     const uint8_t *row = c->in + c->in_row * (s->bytes / s->rows);
-    weights_decode(s->format, row, s->cols, c->decoded);
+    weights_decode(s->format, row, whole_runs(s->cols), c->decoded);
     float limit = largest(t->format);
     for (uint32_t i = 0; i < s->cols; i++)
         if (!(fabsf(c->decoded[i]) <= limit))
             return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\": row %u, column %u is %g, which %s "
                         "cannot hold", s->name, c->row + c->in_row, i, (double)c->decoded[i],
                         formats[t->format].name);
-    quantize_row(t->format, c->decoded, s->cols, c->encoded);
-    c->pending = c->encoded;
+    bool matrix = roles[t->role].matrix;
+    if (matrix) quantize_row(t->format, c->decoded, s->cols, c->encoded);
+    c->pending = matrix ? c->encoded : (const uint8_t *)c->decoded;
     c->pending_bytes = t->bytes / t->rows;
     c->in_row++;
     return DOPPLER_OK;
