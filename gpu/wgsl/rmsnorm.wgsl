@@ -24,9 +24,9 @@ var<workgroup> sums: array<f32, PARTS>;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let quads = dims.dim / 4u;
-    let from = (dims.first + group.x) * quads;
+    let row = (dims.first + group.x) * quads;
     var sum = 0.0;
-    for (var i = t; i < quads; i += WG) { sum += dot(x[from + i], x[from + i]); }
+    for (var i = t; i < quads; i += WG) { sum += dot(x[row + i], x[row + i]); }
     partial[t] = sum;
     workgroupBarrier();
     if (t < PARTS) {
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let scale = 1.0 / sqrt(square / f32(dims.dim) + dims.eps);
     for (var i = t; i < quads; i += WG) {
         let g = dims.gain + 4u * i;
-        y[group.x * quads + i] = x[from + i] * scale
+        y[group.x * quads + i] = x[row + i] * scale
             * vec4f(vectors[g], vectors[g + 1u], vectors[g + 2u], vectors[g + 3u]);
     }
 }
