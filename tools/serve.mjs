@@ -38,7 +38,7 @@ function rangeOf(header, bytes) {
     return start <= end && [start, end];
 }
 
-async function answer(root, base, request, response) {
+async function answer({ root, base, headers: more }, request, response) {
     const end = (status, headers = {}) => response.writeHead(status,
         { 'content-type': 'text/plain; charset=utf-8', ...headers }).end(`${status}\n`);
     if (request.method !== 'GET' && request.method !== 'HEAD') return end(405, { allow: 'GET, HEAD' });
@@ -55,7 +55,7 @@ async function answer(root, base, request, response) {
     response.writeHead(range ? 206 : 200, {
         'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
         'content-length': last - first + 1, 'accept-ranges': 'bytes', 'cache-control': 'no-cache',
-        ...(range && { 'content-range': `bytes ${first}-${last}/${info.size}` }),
+        ...(range && { 'content-range': `bytes ${first}-${last}/${info.size}` }), ...more,
     });
     if (request.method === 'HEAD' || info.size === 0) return response.end();
     const stream = createReadStream(file, { start: first, end: last });
@@ -65,10 +65,12 @@ async function answer(root, base, request, response) {
 }
 
 /** Starts a server of the files below `root`, at `base` ("/", "/sub/path/"); port 0: any.
+ *  headers: sent with every file.
  *  @returns {Promise<{url: string, close: () => Promise<void>}>} */
-export async function serve({ port = DEFAULT_PORT, root = PROJECT, base = '/' } = {}) {
+export async function serve({ port = DEFAULT_PORT, root = PROJECT, base = '/',
+    headers = {} } = {}) {
     const server = createServer((request, response) => {
-        answer(root, base, request, response).catch(() => response.destroy());
+        answer({ root, base, headers }, request, response).catch(() => response.destroy());
     });
     await new Promise((resolve, reject) => {
         server.once('error', reject);

@@ -7,11 +7,13 @@ const PATH = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** Why browser tests cannot run here, false when they can. */
 export const skip = existsSync(PATH) ? false : `needs Chromium at ${PATH}`;
 
-export const launch = () => chromium.launch({
+const SWIFTSHADER = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+
+/** gpu: the switches that say what WebGPU there is. */
+export const launch = (gpu = SWIFTSHADER) => chromium.launch({
     executablePath: PATH,
-    args: ['--headless=new', '--no-sandbox', '--enable-unsafe-webgpu',
-        '--use-webgpu-adapter=swiftshader', '--disable-quic', '--no-first-run', '--disable-sync',
-        '--disable-background-networking', '--disable-component-update'],
+    args: ['--headless=new', '--no-sandbox', ...gpu, '--disable-quic', '--no-first-run',
+        '--disable-sync', '--disable-background-networking', '--disable-component-update'],
 });
 
 /** A page of `browser` that records what went wrong in it. */
