@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHAPE_TEXT = 64, MAX_DTYPES = 32, DEFAULT_CONTEXT = 8192 };
+enum { SHAPE_TEXT = 64, NAME_TEXT = 128, MAX_DTYPES = 32, DEFAULT_CONTEXT = 8192 };
 
 typedef struct entry {
     const char *name, *role, *dtype;     /* role "" when not known */
@@ -135,6 +135,17 @@ static uint64_t kv_bytes(const model_config *m, uint32_t context) {
 
 /* ---- writers */
 
+/* A file's own text as a terminal may show it, cut to NAME_TEXT; returns out. */
+static const char *shown(const char *from, char out[NAME_TEXT]) {
+    size_t bytes = 0;
+    for (; from[bytes] && bytes + 1 < NAME_TEXT; bytes++) {
+        unsigned char c = (unsigned char)from[bytes];
+        out[bytes] = c < 0x20 || c == 0x7F ? '?' : from[bytes];
+    }
+    out[bytes] = 0;
+    return out;
+}
+
 static void print_model(const listing *l) {
     const model_config *m = l->model;
     char weights[BYTES_TEXT], kv[BYTES_TEXT];
@@ -156,9 +167,9 @@ static void print_model(const listing *l) {
 
 static void print_text(const listing *l, bool tensors) {
     dtype_total totals[MAX_DTYPES];
-    char bytes[BYTES_TEXT];
-    printf("%s: %s%s%s\n", l->name, l->kind, l->quantization ? ", " : "",
-           l->quantization ? l->quantization : "");
+    char bytes[BYTES_TEXT], name[NAME_TEXT], quantization[NAME_TEXT];
+    printf("%s: %s%s%s\n", shown(l->name, name), l->kind, l->quantization ? ", " : "",
+           shown(l->quantization ? l->quantization : "", quantization));
     if (l->id[0]) printf("  package id    %s\n", l->id);
     if (l->model) print_model(l);
     else printf("  model         not known: %s\n", l->note);
@@ -172,8 +183,8 @@ static void print_text(const listing *l, bool tensors) {
                totals[d].tensors == 1 ? "" : "s");
     for (uint32_t i = 0; tensors && i < l->count; i++) {
         const entry *t = &l->entries[i];
-        printf("  %-48s %-12s %-6s %-16s %12" PRIu64 "\n", t->name, t->role, t->dtype, t->shape,
-               t->bytes);
+        printf("  %-48s %-12s %-6s %-16s %12" PRIu64 "\n", shown(t->name, name), t->role,
+               t->dtype, t->shape, t->bytes);
     }
 }
 
