@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { K_WEIGHTS = 256, Q4_K_BYTES = 144, Q6_K_BYTES = 208 };
+enum { K_WEIGHTS = 256 };           /* of a super-block */
 
 /* x: [256] f32, finite, magnitudes at most QUANTIZE_LIMIT. Both search for the scales that make
  * the sum of squared errors small. */
