@@ -268,8 +268,12 @@ static void sources_are_complete_and_fit(void **state) {
     tied.tied_head = true;
     assert_int_equal(hf_sources(&e, &a, &tied, &file, 1, &s, &count), DOPPLER_OK);
     assert_int_equal(count, COUNT - 2);
-    static const struct { uint32_t at; safetensors_tensor to; doppler_status want; const char *part; }
-    changes[] = {
+    static const struct {
+        uint32_t at;
+        safetensors_tensor to;
+        doppler_status want;
+        const char *part;
+    } changes[] = {
         {12, {"model.layers.0.input_layernorm.weight", ST_F32, 1, norm, 0, 256}, DOPPLER_BAD_FILE,
          "is there twice"},
         {12, {"model.rotary_emb.inv_freq", ST_F32, 1, norm, 0, 256}, DOPPLER_BAD_FILE,
