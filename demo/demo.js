@@ -122,6 +122,7 @@ async function tell() {
     paragraph.append(opening, text);
     $('tale').replaceChildren(paragraph);
     $('problem').hidden = true;
+    for (const id of ['speed', 'first', 'tokens', 'used-seed']) $(id).textContent = '–';
     telling = new AbortController();
     enable();
     say('Telling…');
@@ -178,4 +179,5 @@ $('prompt').addEventListener('keydown', (event) => {
 $('stop').addEventListener('click', () => telling?.abort());
 addEventListener('keydown', (event) => { if (event.key === 'Escape') telling?.abort(); });
 $('again').addEventListener('click', load);
+$('about').hidden = parameters.has('model');
 load();

@@ -3,34 +3,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { serve } from '../../tools/serve.mjs';
-import { launch, openPage, skip } from './chromium.mjs';
+import { launch, runInPage, skip } from './chromium.mjs';
 import { brokenPackages, micro, prompts, removeBrokenPackages, root } from './packages.mjs';
 
 const [golden] = prompts;
 const c = {};
 const folderUrl = (folder) => c.server.url + folder.slice(root.length + 1);
 
-// What `work(argument)` gives in a fresh page. There, `open(options)` opens a Doppler, and
-// `ids(tale)` runs a generation to its end.
-async function inPage(work, argument = {}, { browser = c.browser } = {}) {
-    const { page, problems } = await openPage(browser);
-    await page.goto(`${c.server.url}tests/browser/page.html`);
-    const result = await page.evaluate(async ({ source, value }) => {
-        const { Doppler } = await import('../../browser/doppler.js');
-        const tools = {
-            open: (options) => Doppler.open(options),
-            ids: async (tale) => {
-                for await (const text of tale) tale.text = (tale.text ?? '') + text;
-                return tale.ids;
-            },
-            failure: (promise) => promise.then(() => null, (error) => (
-                { name: error.name, status: error.status, message: error.message })),
-        };
-        return (0, eval)(`(${source})`)(tools, value);
-    }, { source: String(work), value: { micro: folderUrl(micro), golden: { text: golden.text }, ...argument } });
-    await page.close();
-    return { result, problems };
-}
+const inPage = (work, argument = {}, browser = c.browser) => runInPage(browser, c.server, work,
+    { micro: folderUrl(micro), golden: { text: golden.text }, ...argument });
 
 describe('Chromium', { skip, timeout: 600_000 }, () => {
     before(async () => {
@@ -175,7 +156,7 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
             const { info } = doppler;
             await doppler.close();
             return { info, forced: await failure(open({ device: 'gpu' })) };
-        }, {}, { browser });
+        }, {}, browser);
         await browser.close();
         assert.equal(result.forced.status, 'NO_GPU');
         assert.deepEqual(result.info, { backend: 'cpu', adapter: null, reason: result.forced.message });

@@ -26,3 +26,26 @@ export async function openPage(browser, options) {
     });
     return { page, problems };
 }
+
+/** What `work(tools, argument)` gives in a fresh page of the server, which imports the package:
+ *  tools.open(options) opens a Doppler, tools.ids(tale) runs a generation to its end, and
+ *  tools.failure(promise) is what the promise was rejected with. */
+export async function runInPage(browser, server, work, argument) {
+    const { page, problems } = await openPage(browser);
+    await page.goto(`${server.url}tests/browser/page.html`);
+    const result = await page.evaluate(async ({ source, value }) => {
+        const { Doppler } = await import('../../browser/doppler.js');
+        const tools = {
+            open: (options) => Doppler.open(options),
+            ids: async (tale) => {
+                for await (const text of tale) tale.text = (tale.text ?? '') + text;
+                return tale.ids;
+            },
+            failure: (promise) => promise.then(() => null, (error) => (
+                { name: error.name, status: error.status, message: error.message })),
+        };
+        return (0, eval)(`(${source})`)(tools, value);
+    }, { source: String(work), value: argument });
+    await page.close();
+    return { result, problems };
+}
