@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { Doppler, DopplerError } from '../../browser/doppler.js';
 import { serve } from '../../tools/serve.mjs';
 import { openTestDevice } from '../device.mjs';
+import { countedDevice } from './counted_device.mjs';
 import { brokenPackages, micro, prompts, removeBrokenPackages, root } from './packages.mjs';
 
 const [golden] = prompts;
@@ -299,6 +300,25 @@ describe('gpu', () => {
         assert.deepEqual(await idsOf(c.session.generate(golden.text, options)),
             await idsOf(there.generate(golden.text, options)));
         await cpu.close();
+    });
+
+    test('a generated token makes an encoder, a pass and a command buffer, nothing else', async (t) => {
+        if (c.skip) return t.skip(c.skip);
+        const opened = await openTestDevice();
+        const { device, counts, reset } = countedDevice(opened.device);
+        const adapter = { info: opened.adapter, features: device.features, limits: device.limits,
+            requestDevice: async () => device };
+        const navigator = { gpu: { requestAdapter: async () => adapter,
+            wgslLanguageFeatures: opened.languageFeatures } };
+        Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true });
+        const doppler = await Doppler.open({ device: 'gpu' });
+        delete globalThis.navigator;
+        const tale = (await doppler.load(micro)).session(exact).generate(golden.text, { maxTokens: 32 });
+        for await (const text of tale) if (text && tale.ids.length < 16) reset();
+        const kinds = Object.keys(counts).sort();
+        assert.deepEqual(kinds, ['commandBuffer', 'commandEncoder', 'computePass']);
+        assert.ok(counts.computePass <= 24 && counts.commandBuffer === counts.computePass);
+        await doppler.close();
     });
 
     test('a broken package is refused, and closing while generating waits', async (t) => {
