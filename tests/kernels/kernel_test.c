@@ -34,6 +34,11 @@ typedef struct kernel_test {
 
 static void next_case(kernel_test *t);
 
+static void case_free(kernel_case *c) {
+    for (uint32_t i = 0; i < c->buffer_count; i++) free(c->buffer[i].data);
+    free(c->user);
+}
+
 static void case_end(kernel_test *t, bool ok, const char *why) {
     if (ok) {
         t->passed++;
@@ -44,11 +49,8 @@ static void case_end(kernel_test *t, bool ok, const char *why) {
         t->failed++;
     }
     gpu_list_destroy(t->g, t->list);
-    for (uint32_t i = 0; i < t->c.buffer_count; i++) {
-        gpu_buffer_destroy(t->g, t->buffers[i]);
-        free(t->c.buffer[i].data);
-    }
-    free(t->c.user);
+    for (uint32_t i = 0; i < t->c.buffer_count; i++) gpu_buffer_destroy(t->g, t->buffers[i]);
+    case_free(&t->c);
     next_case(t);
 }
 
@@ -100,21 +102,44 @@ static void finish(kernel_test *t) {
     free(t);
 }
 
-/* Makes the next case that the filter lets through. */
+/* Makes case t->index of t->suite; false when the filter leaves it out. */
 static bool make_case(kernel_test *t) {
-    for (; t->suite < SUITES; t->suite++, t->index = 0)
-        while (t->index < suites[t->suite]->cases) {
-            t->c = (kernel_case){.buffer_count = 0};
-            suites[t->suite]->make(t->index++, &t->c);
-            if (!t->filter || strstr(t->c.name, t->filter)) return true;
-            for (uint32_t i = 0; i < t->c.buffer_count; i++) free(t->c.buffer[i].data);
-            free(t->c.user);
-        }
+    t->c = (kernel_case){.buffer_count = 0};
+    suites[t->suite]->make(t->index, &t->c);
+    if (!t->filter || strstr(t->c.name, t->filter)) return true;
+    case_free(&t->c);
     return false;
 }
 
+/* Makes the next case that the filter lets through. */
+static bool make_next(kernel_test *t) {
+    for (; t->suite < SUITES; t->suite++, t->index = 0)
+        for (; t->index < suites[t->suite]->cases; t->index++)
+            if (make_case(t)) {
+                t->index++;
+                return true;
+            }
+    return false;
+}
+
+/* Whether a case that the filter lets through may use the kernel: a suite's kernels begin with
+ * its name. */
+static bool needs_kernel(kernel_test *t, kernel_id id) {
+    bool needed = false;
+    for (t->suite = 0; t->suite < SUITES && !needed; t->suite++) {
+        const char *name = suites[t->suite]->name;
+        if (strncmp(kernels[id].name, name, strlen(name)) != 0) continue;
+        for (t->index = 0; t->index < suites[t->suite]->cases && !needed; t->index++) {
+            needed = make_case(t);
+            if (needed) case_free(&t->c);
+        }
+    }
+    t->suite = t->index = 0;
+    return needed;
+}
+
 static void next_case(kernel_test *t) {
-    if (!make_case(t)) {
+    if (!make_next(t)) {
         finish(t);
         return;
     }
@@ -143,14 +168,16 @@ void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_
     gpu_program_desc *descs = calloc(MAX_PROGRAMS, sizeof *descs);
     if (!t || !descs) abort();
     *t = (kernel_test){.g = g, .filter = filter, .line = line, .done = done, .user = user};
-    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
-        for (uint32_t f = 0; f < kernel_formats(id); f++)
+    gpu_program *of[MAX_PROGRAMS];                /* where each handle is kept */
+    for (uint32_t id = 0; id < KERNEL_COUNT; id++) {
+        uint32_t count = needs_kernel(t, id) ? kernel_formats(id) : 0;
+        for (uint32_t f = 0; f < count; f++) {
+            of[t->program_count] = &t->programs.of[id][f];
             descs[t->program_count++] = kernel_program(id, f);
+        }
+    }
     gpu_programs_create(g, descs, t->program_count, t->handles, programs_done, t);
-    size_t next = 0;
-    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
-        for (uint32_t f = 0; f < kernel_formats(id); f++)
-            t->programs.of[id][f] = t->handles[next++];
+    for (size_t i = 0; i < t->program_count; i++) *of[i] = t->handles[i];
     free(descs);
 }
 

@@ -36,8 +36,8 @@ typedef struct kernel_suite {
 extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmul, suite_rope_kv,
     suite_attention, suite_act_mul, suite_argmax, suite_sample;
 
-/* Runs the cases of all suites, one after another, never blocking: compiles every program of the
- * kernel table in one batch first. `line` receives what went wrong, and the summary
+/* Runs the cases of all suites, one after another, never blocking: compiles every program that
+ * they need in one batch first. `line` receives what went wrong, and the summary
  * `N passed, N failed` last; done is called once, from gpu_poll or the event loop, with
  * DOPPLER_OK when nothing failed. filter: only cases whose name contains it, NULL or "" for all.
  * g must outlive done. */
