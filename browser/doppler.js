@@ -75,21 +75,25 @@ function assetUrl(assets, name) {
 const absolute = (base) => new URL(`${String(base).replace(/\/?$/, '/')}`,
     globalThis.document?.baseURI ?? globalThis.location?.href);
 
+// Where worker.js is, when the default expression would not do; null when it would. Inside a
+// bundle this module's own URL may be a file's.
+function workerUrl(assets) {
+    if (assets !== undefined) return assetUrl(assets, 'worker.js');
+    const here = new URL(import.meta.url);
+    const foreign = here.protocol.startsWith('http') && here.origin !== globalThis.location.origin;
+    return foreign ? new URL(here.href.replace(/[^/]*$/, 'worker.js')) : null;
+}
+
 // Browsers start no worker from another origin, but one may import from there.
 function startWorker(assets) {
-    if (assets === undefined && new URL(import.meta.url).origin === globalThis.location.origin) {
-        return defaultWorker();
-    }
-    const url = assets === undefined ? new URL('./worker.js', import.meta.url)
-        : assetUrl(assets, 'worker.js');
+    const url = workerUrl(assets);
+    if (url === null) return defaultWorker();
     if (url.origin === globalThis.location.origin) return new Worker(url, { type: 'module' });
     const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
     const blob = URL.createObjectURL(script);
-    try {
-        return new Worker(blob, { type: 'module' });
-    } finally {
-        setTimeout(() => URL.revokeObjectURL(blob), 60_000);
-    }
+    const worker = new Worker(blob, { type: 'module' });
+    worker.addEventListener('message', () => URL.revokeObjectURL(blob), { once: true });
+    return worker;
 }
 
 // ---- the three classes
