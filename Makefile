@@ -102,6 +102,11 @@ $(B)/san/kernels: $(call obj,san,$(KERNELS) tests/kernels/main_native.c) $(SAN_O
 $(B)/kernels.wasm: $(call obj,wasm,$(KERNELS) tests/kernels/main_wasm.c) $(filter-out $(B)/wasm/browser/%,$(WASM_O))
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 
+# Benchmarks, by hand: `make build/bench/quantize && build/bench/quantize`.
+$(B)/bench/%: $(B)/native/bench/%.o $(NATIVE_O)
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -lcrypto -lm -lpthread
+
 clean:
 	rm -rf $(B)
 
