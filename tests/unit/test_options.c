@@ -1,7 +1,9 @@
-/* test_options.c - command lines and whole files as the tools see them. Tools are not linked into
- * unit tests, hence the included sources. */
+/* test_options.c - command lines and whole files as the tools see them. */
 #include "tools/file.h"
 #include "tools/options.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,6 +5,11 @@
 #include "memory/utf8.h"
 #include "tokenizer/tokenizer.h"
 #include "tools/file.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
