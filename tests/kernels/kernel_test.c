@@ -102,11 +102,16 @@ static void finish(kernel_test *t) {
     free(t);
 }
 
+static bool is_wanted(const char *name, const char *filter) {
+    if (!filter || !*filter) return true;
+    return *filter == '-' ? !strstr(name, filter + 1) : strstr(name, filter) != NULL;
+}
+
 /* Makes case t->index of t->suite; false when the filter leaves it out. */
 static bool make_case(kernel_test *t) {
     t->c = (kernel_case){.buffer_count = 0};
     suites[t->suite]->make(t->index, &t->c);
-    if (!t->filter || strstr(t->c.name, t->filter)) return true;
+    if (is_wanted(t->c.name, t->filter)) return true;
     case_free(&t->c);
     return false;
 }

@@ -39,8 +39,8 @@ extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmu
 /* Runs the cases of all suites, one after another, never blocking: compiles every program that
  * they need in one batch first. `line` receives what went wrong, and the summary
  * `N passed, N failed` last; done is called once, from gpu_poll or the event loop, with
- * DOPPLER_OK when nothing failed. filter: only cases whose name contains it, NULL or "" for all.
- * g must outlive done. */
+ * DOPPLER_OK when nothing failed. filter: only cases whose name contains it; "-text" those whose
+ * name does not contain text; NULL or "" for all. g must outlive done. */
 typedef void (*kernel_line_fn)(const char *line, void *user);
 void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_done_fn done,
                        void *user);

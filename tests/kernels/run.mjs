@@ -3,6 +3,8 @@
 //   node tests/kernels/run.mjs [--filter "matvec q4_k"] [--limits default] [--software only]
 //   npx deno run -A --unstable-webgpu tests/kernels/run.mjs ...
 //
+// --filter           part of a case's name; --filter=-text: cases without text in their name.
+//                    SwiftShader takes minutes for "20000 rows" of sample: barriers are slow there
 // --limits default   asks the device for no more than every WebGPU device has
 // --software         only: SwiftShader (Node) or lavapipe (Deno); never: fail without a GPU
 // --device cpu       the CPU backend as wasm
