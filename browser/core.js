@@ -74,7 +74,8 @@ export class Core {
 
     async #openDevice(device) {
         if (!['auto', 'gpu', 'cpu'].includes(device)) {
-            throw new DopplerError('BAD_ARGUMENT', `device is ${device}, allowed are auto, gpu, cpu`);
+            throw new DopplerError('BAD_ARGUMENT',
+                `device is ${device}, allowed are auto, gpu, cpu`);
         }
         this.info = { backend: 'cpu', adapter: null, reason: 'the CPU was asked for' };
         if (device === 'cpu') return;
@@ -207,7 +208,8 @@ export class Core {
         const json = this.#wasm.put(manifest);
         const out = this.#wasm.malloc(4);
         try {
-            const status = this.#call('model_create', this.#doppler, json, manifest.byteLength, out);
+            const status = this.#call('model_create', this.#doppler, json, manifest.byteLength,
+                out);
             if (status !== OK) throw this.#failure(status);
             return this.#wasm.u32(out);
         } finally {
@@ -259,9 +261,10 @@ export class Core {
         try {
             const data = await source.read(file, offset, bytes);
             const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
-            if (hex(digest) !== hex(request.sha256)) {
+            const [got, want] = [hex(digest), hex(request.sha256)];
+            if (got !== want) {
                 throw new DopplerError('BAD_FILE', `${file}: bytes ${offset} to ${offset + bytes} `
-                    + `have SHA-256 ${hex(digest).slice(0, 16)}, not ${hex(request.sha256).slice(0, 16)}`);
+                    + `have SHA-256 ${got.slice(0, 16)}..., not ${want.slice(0, 16)}...`);
             }
             for (const { offset: from, bytes: count, host, buffer, to } of request.segments) {
                 const part = data.subarray(from, from + count);
@@ -311,7 +314,9 @@ export class Core {
                 const count = this.#call('model_encode', at, bytes, utf8.byteLength, bos, special,
                     ids, room) >>> 0;
                 if (count === 0xFFFFFFFF) throw new DopplerError('NO_MEMORY', 'encoding a text');
-                if (count <= room) return new Uint32Array(this.#wasm.u8.slice(ids, ids + 4 * count).buffer);
+                if (count <= room) {
+                    return new Uint32Array(this.#wasm.u8.slice(ids, ids + 4 * count).buffer);
+                }
                 this.#wasm.free(ids);
                 [ids, room] = [0, count];
             }
@@ -409,7 +414,8 @@ export class Core {
             emit({ id: id === NO_TOKEN ? null : id, text });
             return !signal.aborted;
         };
-        const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, seed } = sampling;
+        const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty,
+            seed } = sampling;
         const failure = signal.aborted ? new DopplerError('CANCELLED', 'cancelled before it began')
             : await this.#runIds(record, ids, signal, (data, ticket) => this.#call('generate',
                 record.at, data, ids.length, temperature, topK, topP, minP, repetitionPenalty,

@@ -11,7 +11,8 @@ import { openHere, openWorker } from './link.js';
 
 export { DopplerError };
 
-const IN_BROWSER = typeof globalThis.Worker === 'function' && typeof globalThis.location === 'object';
+const IN_BROWSER = typeof globalThis.Worker === 'function'
+    && typeof globalThis.location === 'object';
 const NO_LIMIT = 0xFFFFFFFF;
 
 // ---- arguments
@@ -169,7 +170,8 @@ export class Model {
     }
 
     tokenize(text, { special = false, bos = true } = {}) {
-        return this.#link.call('tokenize', { model: this.#model, text: String(text), special, bos });
+        const args = { model: this.#model, text: String(text), special, bos };
+        return this.#link.call('tokenize', args);
     }
 
     close() {

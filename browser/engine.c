@@ -16,6 +16,13 @@ IMPORT(done) void host_done(uint32_t ticket, uint32_t status);
 /* A token was generated; 0 stops the generation. */
 IMPORT(token) uint32_t host_token(uint32_t ticket, uint32_t id, const char *text, size_t bytes);
 
+/* What browser/core.js knows. */
+_Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU == 1 &&
+                   DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
+                   DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
+                   DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF,
+               "browser/core.js");
+
 static void done(doppler_status status, void *user) {
     host_done((uint32_t)(uintptr_t)user, status);
 }

@@ -12,7 +12,9 @@ const ignore = () => {};
 /** The core in the caller's own thread. */
 export async function openHere(options) {
     const { Core } = await import('./core.js');
-    const plain = (error) => { throw error instanceof DopplerError ? error : unpackError(packError(error)); };
+    const plain = (error) => {
+        throw error instanceof DopplerError ? error : unpackError(packError(error));
+    };
     const core = await Core.open(options).catch(plain);
     return {
         info: core.info,

@@ -39,7 +39,10 @@ function fileUrl(base, file) {
 function sleep(ms, signal) {
     return new Promise((resolve, reject) => {
         const stop = () => { clearTimeout(timer); reject(signal.reason); };
-        const timer = setTimeout(() => { signal.removeEventListener('abort', stop); resolve(); }, ms);
+        const timer = setTimeout(() => {
+            signal.removeEventListener('abort', stop);
+            resolve();
+        }, ms);
         signal.addEventListener('abort', stop, { once: true });
     });
 }

@@ -7,7 +7,7 @@ const OPENINGS = {
     'A little fox': 'Once there was a little fox who was afraid of the dark. Every night',
     'The old king': 'Long ago there was an old king who had three daughters. The youngest of them',
     'By the sea': 'In a village by the sea lived a fisherman and his wife. One morning he found',
-    'Anansi': 'One day Anansi the spider was very hungry. He went to his friend the tortoise and said',
+    'Anansi': 'One day Anansi the spider was very hungry. He went to his friend the tortoise',
 };
 // What each status means to somebody who only wants a tale.
 const PLAIN_WORDS = {
@@ -153,7 +153,8 @@ async function tell() {
 // ---- the controls
 
 for (const [name, text] of Object.entries(OPENINGS)) {
-    const button = Object.assign(document.createElement('button'), { type: 'button', textContent: name });
+    const button = Object.assign(document.createElement('button'),
+        { type: 'button', textContent: name });
     button.addEventListener('click', () => {
         $('prompt').value = text;
         $('prompt').focus();

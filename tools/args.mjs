@@ -57,8 +57,8 @@ function joinValues(argv, options) {
 }
 
 /** Reads argv against { summary, operands: { NAME: help }, options: { name: { short, kind, metavar,
- *  default, required, min, max, help } } }; kind is 'flag', a name in `kinds` or a list of words. Returns
- *  values by name, operands among them, or null after having printed the help. */
+ *  default, required, min, max, help } } }; kind is 'flag', a name in `kinds` or a list of words.
+ *  Returns values by name, operands among them, or null after having printed the help. */
 export function parse(verb, table, argv) {
     const options = { help: { type: 'boolean', short: 'h' } };
     for (const [name, { short, kind }] of Object.entries(table.options)) {

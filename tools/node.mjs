@@ -25,7 +25,8 @@ async function withModel(values, work) {
         const session = model.session({ kv: values.kv, precision: values.precision,
             context: values.context });
         await session.ready;
-        return await work(model, session, { loadMs: performance.now() - start, info: doppler.info });
+        const loadMs = performance.now() - start;
+        return await work(model, session, { loadMs, info: doppler.info });
     } finally {
         await doppler.close();
     }
@@ -40,19 +41,24 @@ const run = {
     summary: 'Generates text from a package.',
     operands: { DIR: 'an RDRR package' },
     options: {
-        prompt: { short: 'p', kind: 'text', metavar: 'PROMPT', default: '', help: 'the text to go on from' },
+        prompt: { short: 'p', kind: 'text', metavar: 'PROMPT', default: '',
+            help: 'the text to go on from' },
         tokens: { short: 'n', kind: 'count', metavar: 'N', default: 64, min: 0, max: 2 ** 24,
             help: 'most tokens to generate; default 64' },
         temp: { short: 't', kind: 'real', metavar: 'T', default: 0, min: 0, max: 1e6,
             help: 'temperature; default 0: greedy' },
-        'top-k': { kind: 'count', metavar: 'K', min: 0, max: 2 ** 24, help: 'sample among the K most probable' },
-        'top-p': { kind: 'real', metavar: 'P', min: 0, max: 1, help: 'the fewest whose probabilities sum to P' },
-        'min-p': { kind: 'real', metavar: 'P', min: 0, max: 1, help: 'those at least P times the best\'s' },
+        'top-k': { kind: 'count', metavar: 'K', min: 0, max: 2 ** 24,
+            help: 'sample among the K most probable' },
+        'top-p': { kind: 'real', metavar: 'P', min: 0, max: 1,
+            help: 'the fewest whose probabilities sum to P' },
+        'min-p': { kind: 'real', metavar: 'P', min: 0, max: 1,
+            help: 'those at least P times the best\'s' },
         'repetition-penalty': { kind: 'real', metavar: 'R', min: 0, max: 1e6,
             help: 'divides logits of tokens seen; 1: none' },
         'presence-penalty': { kind: 'real', metavar: 'R', min: -1e6, max: 1e6,
             help: 'lowers logits of tokens seen; 0: none' },
-        seed: { short: 's', kind: 'seed', metavar: 'N', default: 0n, help: 'of the sampler; same seed, same text' },
+        seed: { short: 's', kind: 'seed', metavar: 'N', default: 0n,
+            help: 'of the sampler; same seed, same text' },
         'no-bos': { kind: 'flag', help: 'no begin-of-text token before the prompt' },
         special: { kind: 'flag', help: 'special tokens in the prompt count as such' },
         json: { kind: 'flag', help: 'print ids, text and timings as JSON' },
@@ -69,15 +75,17 @@ const run = {
             text += piece;
             if (!values.json) process.stdout.write(piece);
         }
-        const { stop, promptTokens, tokens, timeToFirstToken, tokensPerSecond, duration } = tale.stats;
+        const { stop, promptTokens, tokens, timeToFirstToken, tokensPerSecond,
+            duration } = tale.stats;
         const firstMs = timeToFirstToken ?? 0;
         if (stop === 'context') {
-            process.stderr.write(`\ndoppler run: the context of ${session.context} tokens is full\n`);
+            process.stderr.write('\ndoppler run: the context of '
+                + `${session.context} tokens is full\n`);
         }
         if (values.json) {
             console.log(JSON.stringify({ ids: tale.promptIds, generated: tale.ids, text,
-                backend: info.backend, adapter: info.adapter, load_ms: loadMs, first_token_ms: firstMs,
-                decode_ms: duration - firstMs }));
+                backend: info.backend, adapter: info.adapter, load_ms: loadMs,
+                first_token_ms: firstMs, decode_ms: duration - firstMs }));
         } else {
             process.stderr.write(`\n${backendName(info)}: loaded in ${loadMs.toFixed(0)} ms; `
                 + `${promptTokens} prompt tokens, first token after ${firstMs.toFixed(0)} ms; `

@@ -1,6 +1,6 @@
 // serve.mjs - `doppler serve`: a static server for development. The project's files are at their
 // own paths, the demo is at /d/ too. Answers Range requests; listens on this machine only.
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
@@ -23,7 +23,8 @@ function fileOf(path) {
     } catch {
         return null;
     }
-    if (name.split(/[\\/]/).some((part) => part.startsWith('.')) || name.includes('\0')) return null;
+    const hidden = name.split(/[\\/]/).some((part) => part.startsWith('.'));
+    if (hidden || name.includes('\0')) return null;
     if (name.startsWith('d/')) name = `demo/${name.slice(2)}`;
     return name.endsWith('/') || name === '' ? `${name}index.html` : name;
 }
@@ -41,7 +42,7 @@ function rangeOf(header, bytes) {
 async function answer({ root, base, headers: more }, request, response) {
     const end = (status, headers = {}) => response.writeHead(status,
         { 'content-type': 'text/plain; charset=utf-8', ...headers }).end(`${status}\n`);
-    if (request.method !== 'GET' && request.method !== 'HEAD') return end(405, { allow: 'GET, HEAD' });
+    if (!['GET', 'HEAD'].includes(request.method)) return end(405, { allow: 'GET, HEAD' });
     const path = request.url.replace(/[?#].*/s, '');
     if (!path.startsWith(base)) return end(404);
     if (path === `${base}d` || path === `${base}demo`) return end(301, { location: `${path}/` });
@@ -94,6 +95,9 @@ export const verb = {
             help: `default ${DEFAULT_PORT}; 0: any that is free` },
     },
     main: async ({ port }) => {
+        if (!existsSync(join(PROJECT, 'demo'))) {
+            throw new Error('the demo is not part of the npm package: use a checkout of the project');
+        }
         const { url } = await serve({ port }).catch((error) => {
             throw error.code !== 'EADDRINUSE' ? error
                 : new Error(`port ${port} is taken; another with --port`);

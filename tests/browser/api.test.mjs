@@ -26,7 +26,8 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
 
     for (const worker of [true, false]) {
         test(`greedy tokens and figures, ${worker ? 'in a worker' : 'in the page'}`, async () => {
-            const { result, problems } = await inPage(async ({ open, ids }, { micro, golden, worker }) => {
+            const { result, problems } = await inPage(async ({ open, ids }, value) => {
+                const { micro, golden, worker } = value;
                 const doppler = await open({ device: 'cpu', worker });
                 const steps = [];
                 const model = await doppler.load(micro, { onProgress: (step) => steps.push(step) });
@@ -35,7 +36,8 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
                 await ids(tale);
                 const { info } = doppler;
                 await doppler.close();
-                return { info, steps, text: tale.text, ids: tale.ids, promptIds: tale.promptIds, stats: tale.stats };
+                const { text, promptIds, stats } = tale;
+                return { info, steps, text, ids: tale.ids, promptIds, stats };
             }, { worker });
             assert.deepEqual(problems, []);
             assert.deepEqual(result.ids, golden.greedy.slice(0, 24));
@@ -65,7 +67,8 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
     });
 
     test('breaking off, aborting and closing reach a worker that computes', async () => {
-        const { result, problems } = await inPage(async ({ open, ids, failure }, { micro, golden }) => {
+        const { result, problems } = await inPage(async (tools, { micro, golden }) => {
+            const { open, ids, failure } = tools;
             const doppler = await open({ device: 'cpu' });
             const model = await doppler.load(micro);
             const session = model.session({ kv: 'f32', precision: 'exact' });
@@ -93,15 +96,19 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
         assert.equal(result.later.status, 'BAD_ARGUMENT');
     });
 
-    test('the package may come from another origin, and its files from where assets says', async () => {
-        const cdn = await serve({ port: 0, root, base: '/cdn/', headers: { 'access-control-allow-origin': '*' } });
-        const { result, problems } = await inPage(async ({ ids }, { micro, golden, cdn, here }) => {
+    test('the package from another origin, and its files from where assets says', async () => {
+        const cdn = await serve({ port: 0, root, base: '/cdn/',
+            headers: { 'access-control-allow-origin': '*' } });
+        const { result, problems } = await inPage(async ({ ids }, value) => {
+            const { micro, golden, cdn, here } = value;
             const there = await import(`${cdn}browser/doppler.js`);
             const all = [];
-            const assets = (name) => here + (name === 'worker.js' ? 'browser/worker.js' : 'build/doppler.wasm');
+            const assets = (name) => here
+                + (name === 'worker.js' ? 'browser/worker.js' : 'build/doppler.wasm');
             for (const options of [{ device: 'cpu' }, { device: 'cpu', assets }]) {
                 const doppler = await there.Doppler.open(options);
-                const session = (await doppler.load(micro)).session({ kv: 'f32', precision: 'exact' });
+                const model = await doppler.load(micro);
+                const session = model.session({ kv: 'f32', precision: 'exact' });
                 all.push(await ids(session.generate(golden.text, { maxTokens: 4 })));
                 await doppler.close();
             }
@@ -125,7 +132,8 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
         const { result } = await inPage(async ({ open, ids }, { micro, golden }) => {
             const both = await Promise.all([open({ device: 'cpu' }), open({ device: 'cpu' })]);
             const runs = await Promise.all(both.map(async (doppler) => {
-                const session = (await doppler.load(micro)).session({ kv: 'f32', precision: 'exact' });
+                const model = await doppler.load(micro);
+                const session = model.session({ kv: 'f32', precision: 'exact' });
                 return ids(session.generate(golden.text, { maxTokens: 8 }));
             }));
             await both[0].close();
@@ -159,6 +167,7 @@ describe('Chromium', { skip, timeout: 600_000 }, () => {
         }, {}, browser);
         await browser.close();
         assert.equal(result.forced.status, 'NO_GPU');
-        assert.deepEqual(result.info, { backend: 'cpu', adapter: null, reason: result.forced.message });
+        assert.deepEqual(result.info,
+            { backend: 'cpu', adapter: null, reason: result.forced.message });
     });
 });

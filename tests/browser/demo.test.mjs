@@ -17,7 +17,8 @@ const c = {};
 
 // The demo in a fresh page, ready to tell.
 async function visit(query = '', options = {}) {
-    const { page, problems } = await openPage(c.browser, { viewport: { width: 900, height: 1000 }, ...options });
+    const { page, problems } = await openPage(c.browser,
+        { viewport: { width: 900, height: 1000 }, ...options });
     await page.goto(`${c.server.url}d/${query}`);
     await page.waitForFunction(() => !document.getElementById('tell').disabled
         || !document.getElementById('problem').hidden, null, { timeout: LOADING_MS });
@@ -32,7 +33,8 @@ async function set(page, values) {
 
 const told = (page) => page.waitForFunction(() => document.getElementById('stop').disabled, null,
     { timeout: LOADING_MS });
-const shot = (page, name) => page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+const shot = (page, name) => page.screenshot(
+    { path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
 const words = async (page, id) => (await page.textContent(`#${id}`)).trim();
 
 describe('demo', { skip, timeout: 900_000 }, () => {
@@ -74,7 +76,8 @@ describe('demo', { skip, timeout: 900_000 }, () => {
         await shot(page, 'demo-settings');
         for (const stop of [() => page.click('#stop'), () => page.keyboard.press('Escape')]) {
             await page.click('#tell');
-            await page.waitForFunction(() => Number(document.getElementById('tokens').textContent) > 2);
+            await page.waitForFunction(
+                () => Number(document.getElementById('tokens').textContent) > 2);
             await stop();
             await told(page);
             assert.equal(await words(page, 'status'), 'Stopped.');
@@ -104,12 +107,14 @@ describe('demo', { skip, timeout: 900_000 }, () => {
     });
 
     test('says in plain words what went wrong, on a narrow screen', async () => {
-        const { page } = await visit('?model=../nowhere/', { viewport: { width: 360, height: 740 } });
+        const { page } = await visit('?model=../nowhere/',
+            { viewport: { width: 360, height: 740 } });
         assert.equal(await words(page, 'problem-title'), 'The model could not be fetched.');
         assert.match(await words(page, 'problem-text'), /nowhere\/manifest\.json: HTTP 404/);
         assert.equal(await words(page, 'problem-status'), 'IO');
         assert.ok(await page.isDisabled('#tell'));
-        const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+        const [wide, room] = await page.evaluate(
+            () => [document.documentElement.scrollWidth, innerWidth]);
         assert.ok(wide <= room, `${wide} pixels wide on a screen of ${room}`);
         await shot(page, 'demo-problem');
         await page.close();

@@ -13,7 +13,8 @@ const home = join(elsewhere, 'node_modules', name);
 after(() => rmSync(elsewhere, { recursive: true }));
 
 function run(program, ...args) {
-    const { status, stdout, stderr } = spawnSync(program, args, { cwd: elsewhere, encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(program, args,
+        { cwd: elsewhere, encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     return stdout;
 }
@@ -27,7 +28,8 @@ test('the packed package runs elsewhere, as a module and from the command line',
         import { Doppler } from '${name}';
         const doppler = await Doppler.open({ device: 'cpu' });
         const model = await doppler.load(${JSON.stringify(micro)});
-        const tale = model.session({ kv: 'f32' }).generate(${JSON.stringify(prompts[0].text)}, { maxTokens: 6 });
+        const tale = model.session({ kv: 'f32' })
+            .generate(${JSON.stringify(prompts[0].text)}, { maxTokens: 6 });
         for await (const text of tale) ;
         console.log(tale.ids.join());
         await doppler.close();`;

@@ -26,13 +26,16 @@ function flip(path, at) {
 const shard = (folder) => join(folder, 'shard_00000.bin');
 
 const ways = {
-    'truncated-shard': { status: 'BAD_FILE', message: /^shard_00000\.bin: ends at byte 70000, byte \d+ is needed$/,
+    'truncated-shard': { status: 'BAD_FILE',
+        message: /^shard_00000\.bin: ends at byte 70000, byte \d+ is needed$/,
         edit: (folder) => truncateSync(shard(folder), 70_000) },
-    'flipped-byte': { status: 'BAD_FILE', message: /^shard_00000\.bin: bytes 0 to \d+ have SHA-256 /,
+    'flipped-byte': { status: 'BAD_FILE',
+        message: /^shard_00000\.bin: bytes 0 to \d+ have SHA-256 /,
         edit: (folder) => flip(shard(folder), 5_000) },
     'flipped-hash': { status: 'BAD_FILE', message: /^hashes\.bin: /,
         edit: (folder) => flip(join(folder, 'hashes.bin'), 3) },
-    'missing-shard': { status: 'IO', message: /shard_00000\.bin.*(404|ENOENT)|ENOENT.*shard_00000\.bin/,
+    'missing-shard': { status: 'IO',
+        message: /shard_00000\.bin: HTTP 404|ENOENT.*shard_00000\.bin/,
         edit: (folder) => rmSync(shard(folder)) },
     'missing-field': { status: 'BAD_FILE', message: /heads/,
         edit: (folder) => editManifest(folder, (m) => { delete m.model.heads; }) },
@@ -40,14 +43,16 @@ const ways = {
         edit: (folder) => editManifest(folder, (m) => { m.tensors[0].dtype = 'q3_x'; }) },
     'no-json': { status: 'BAD_FILE', message: /./,
         edit: (folder) => writeFileSync(join(folder, 'manifest.json'), '{"format":') },
-    'no-manifest': { status: 'IO', message: /manifest\.json.*(404|ENOENT)|ENOENT.*manifest\.json/,
+    'no-manifest': { status: 'IO', message: /manifest\.json: HTTP 404|ENOENT.*manifest\.json/,
         edit: (folder) => rmSync(join(folder, 'manifest.json')) },
 };
+
+const home = join(root, 'build', 'models', `broken-${process.pid}`);
 
 /** [{ name, folder, status, message }]; folders below build/, where a server finds them too. */
 export function brokenPackages() {
     return Object.entries(ways).map(([name, { status, message, edit }]) => {
-        const folder = join(root, 'build', 'models', `broken-${process.pid}`, name);
+        const folder = join(home, name);
         rmSync(folder, { recursive: true, force: true });
         mkdirSync(folder, { recursive: true });
         cpSync(micro, folder, { recursive: true });
@@ -57,5 +62,5 @@ export function brokenPackages() {
 }
 
 export function removeBrokenPackages() {
-    rmSync(join(root, 'build', 'models', `broken-${process.pid}`), { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
 }

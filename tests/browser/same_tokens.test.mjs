@@ -9,7 +9,8 @@ import { doppler, root } from '../models/oracle.mjs';
 import { launch, runInPage, skip as noBrowser } from './chromium.mjs';
 
 const stories = join(root, 'models', 'stories');
-const skip = noBrowser || (existsSync(join(stories, 'manifest.json')) ? false : 'needs models/stories');
+const skip = noBrowser
+    || (existsSync(join(stories, 'manifest.json')) ? false : 'needs models/stories');
 const PROMPT = 'Once upon a time, in a small house at the edge of the forest, there lived';
 
 const fromCommandLine = (...options) => JSON.parse(doppler('run', stories, '-p', PROMPT, '-n', 16,
@@ -19,11 +20,13 @@ async function fromChromium() {
     const server = await serve({ port: 0, root });
     const browser = await launch();
     try {
-        const { result, problems } = await runInPage(browser, server, async ({ open, ids }, { url, prompt }) => {
+        const tell = async ({ open, ids }, { url, prompt }) => {
             const doppler = await open({ device: 'gpu' });
             const session = (await doppler.load(url)).session({ precision: 'exact' });
             return ids(session.generate(prompt, { maxTokens: 16 }));
-        }, { url: `${server.url}models/stories`, prompt: PROMPT });
+        };
+        const { result, problems } = await runInPage(browser, server, tell,
+            { url: `${server.url}models/stories`, prompt: PROMPT });
         assert.deepEqual(problems, []);
         return result;
     } finally {

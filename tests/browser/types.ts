@@ -26,7 +26,9 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
         presencePenalty: 0.5, seed: 7n, special: true, bos: true, signal: stop.signal,
     });
     try {
-        for await (const text of tale) console.log(text.length, tale.ids.length, tale.promptIds?.[0]);
+        for await (const text of tale) {
+            console.log(text.length, tale.ids.length, tale.promptIds?.[0]);
+        }
     } catch (error) {
         const status: Status | null = error instanceof DopplerError ? error.status : null;
         if (status !== 'CANCELLED') throw error;
