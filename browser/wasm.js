@@ -87,7 +87,8 @@ export async function compile(source) {
     if (url.protocol === 'file:') {
         const name = 'node:fs/promises';     // a variable, so that bundlers leave it alone
         const files = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
-        return WebAssembly.compile(await files.readFile(url));
+        return WebAssembly.compile(await files.readFile(url)
+            .catch((e) => { throw new DopplerError('IO', e.message, { cause: e }); }));
     }
     const response = await fetch(url);
     if (!response.ok) throw new DopplerError('IO', `${url}: HTTP ${response.status}`);
