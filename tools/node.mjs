@@ -32,8 +32,12 @@ async function withModel(values, work) {
     }
 }
 
-const backendName = ({ backend, adapter }) => (backend === 'cpu' ? 'cpu backend (wasm)'
-    : `webgpu backend (${adapter.description || adapter.device || adapter.vendor})`);
+function backendName({ backend, adapter }) {
+    if (backend === 'cpu') return 'cpu backend (wasm)';
+    const { vendor, device, description, software } = adapter;
+    const names = [device || vendor, description, software && 'software'].filter(Boolean);
+    return `webgpu backend (${names.join(', ')})`;
+}
 
 // ---- run
 
