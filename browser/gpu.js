@@ -149,9 +149,11 @@ export class GpuHost {
     buffer(handle) { return this.#buffers[handle]; }
 
     /** Writes into a buffer of C without passing through wasm memory; offset and length are
-     *  multiples of 4. @param {Uint8Array} bytes */
+     *  multiples of 4. C may have destroyed the buffer while the bytes were on their way.
+     *  @param {Uint8Array} bytes */
     write(handle, offset, bytes) {
-        this.#device.queue.writeBuffer(this.#buffers[handle], offset, bytes);
+        const buffer = this.#buffers[handle];
+        if (buffer) this.#device.queue.writeBuffer(buffer, offset, bytes);
     }
 
     /** Destroys the device on purpose: C is not told that it was lost. */

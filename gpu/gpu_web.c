@@ -103,9 +103,10 @@ gpu *gpu_web_create(void) {
     return &w->base;
 }
 
-/* An operation has ended; where it failed, the message is in place. */
+/* An operation has ended; where it failed, the message is in place. What a lost device says of
+ * each operation is less than why it was lost. */
 void gpu_web_done(gpu *g, doppler_status status, doppler_done_fn done, void *user) {
-    if (status != DOPPLER_OK) fail(&g->error, status, "%s", ((gpu_web *)g)->message);
+    if (status != DOPPLER_OK && !g->is_lost) fail(&g->error, status, "%s", ((gpu_web *)g)->message);
     gpu_later(g, status, done, user);
 }
 

@@ -24,9 +24,9 @@ static void batch_free(batch *b) {
 
 static void batch_done(doppler_status status, void *user) {
     batch *b = user;
-    for (size_t i = 0; i < b->count; i++) {
+    for (size_t i = 0; status == DOPPLER_OK && i < b->count; i++) {   /* else they are gone */
         gpu_program *slot = &b->d->programs.of[b->wants[i].kernel][b->wants[i].format];
-        if (status == DOPPLER_OK && !*slot) *slot = b->handles[i];
+        if (!*slot) *slot = b->handles[i];
         else gpu_program_destroy(b->d->g, b->handles[i]);
     }
     if (status) fail(&b->d->error, status, "%s", gpu_message(b->d->g));
