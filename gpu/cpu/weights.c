@@ -9,45 +9,6 @@
 
 enum { RUN = 32, BLOCK = 256 };
 
-static float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* Subnormal: mantissa x 2^-24. Else the exponent is rebased by 127 - 15 = 112, twice for infinities
- * and NaNs. Without branches, for the sake of loops. */
-static inline float half_decode(uint16_t half) {
-    uint32_t m = half & 0x7FFFu;
-    uint32_t normal = (m << 13) + (m >= 0x7C00 ? 0x70000000u : 0x38000000u);
-    uint32_t small = bits_of_float((float)(int32_t)m * 0x1p-24f);
-    return float_of_bits((m < 0x0400 ? small : normal) | (uint32_t)(half & 0x8000u) << 16);
-}
-
-float half_to_float(uint16_t half) { return half_decode(half); }
-
-/* Round to nearest even: adding half a unit less one, plus the last kept bit, carries where it
- * should; into the exponent, too. */
-uint16_t float_to_half(float value) {
-    uint32_t bits = bits_of_float(value), a = bits & 0x7FFFFFFFu, h;
-    if (a > 0x7F800000u) h = 0x7E00;                                     /* NaN */
-    else if (a >= 0x477FF000u) h = 0x7C00;                               /* 65520 and more */
-    else if (a >= 0x38800000u) h = (a - 0x38000000u + 0xFFF + (a >> 13 & 1)) >> 13;
-    else if (a < 0x33000000u) h = 0;                                     /* below 2^-25 */
-    else {
-        /* The 24-bit mantissa means m 2^(e - 150), wanted in units of 2^-24. */
-        uint32_t m = (a & 0x7FFFFFu) | 0x800000u, shift = 126 - (a >> 23);
-        h = (m + (1u << (shift - 1)) - 1 + (m >> shift & 1)) >> shift;
-    }
-    return (uint16_t)(h | (bits >> 16 & 0x8000u));
-}
-
 static uint16_t half_at(const uint8_t *bytes) { return (uint16_t)(bytes[0] | bytes[1] << 8); }
 
 /* ---- formats: `count` weights whose first is number `first` of a row; scales of all its blocks */
@@ -64,7 +25,7 @@ static void decode_f16(const uint8_t *row, const uint8_t *scales, uint32_t first
     uint16_t w[RUN];
     for (uint32_t r = 0; r < count; r += RUN) {
         memcpy(w, row + (size_t)(first + r) * 2, sizeof w);
-        for (uint32_t i = 0; i < RUN; i++) out[r + i] = half_decode(w[i]);
+        for (uint32_t i = 0; i < RUN; i++) out[r + i] = half_to_float(w[i]);
     }
 }
 
@@ -85,7 +46,7 @@ static void decode_q8_0(const uint8_t *row, const uint8_t *scales, uint32_t firs
                         float *out) {
     for (uint32_t r = 0; r < count; r += RUN) {
         const int8_t *q = (const int8_t *)row + first + r;
-        float d = half_decode(half_at(scales + (first + r) / RUN * 2));
+        float d = half_to_float(half_at(scales + (first + r) / RUN * 2));
         for (uint32_t i = 0; i < RUN; i++) out[r + i] = d * (float)q[i];
     }
 }
@@ -98,7 +59,7 @@ static void decode_q4_k(const uint8_t *row, const uint8_t *scales, uint32_t firs
     for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
         const uint8_t *block = row + (size_t)(first / BLOCK + b) * 144;
         const uint8_t *packed = block + 4;
-        float d = half_decode(half_at(block)), dmin = half_decode(half_at(block + 2));
+        float d = half_to_float(half_at(block)), dmin = half_to_float(half_at(block + 2));
         for (uint32_t r = 0; r < 8; r++) {
             uint32_t sc = r < 4 ? packed[r] & 63u : (packed[r + 4] & 15u) | packed[r - 4] >> 6 << 4;
             uint32_t mn = r < 4 ? packed[r + 4] & 63u : packed[r + 4] >> 4 | packed[r] >> 6 << 4;
@@ -118,7 +79,7 @@ static void decode_q6_k(const uint8_t *row, const uint8_t *scales, uint32_t firs
                         float *out) {
     for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
         const uint8_t *unit = row + (size_t)(first / BLOCK + b) * 208;
-        float d = half_decode(half_at(scales + (first / BLOCK + b) * 2));
+        float d = half_to_float(half_at(scales + (first / BLOCK + b) * 2));
         for (uint32_t r = 0; r < 8; r++) {
             uint32_t h = r / 4, j = r % 4, low_shift = j / 2 * 4, high_shift = 2 * j;
             const uint8_t *ql = unit + 64 * h + RUN * (j % 2), *qh = unit + 128 + RUN * h;

@@ -2,6 +2,7 @@
 #ifndef GPU_CPU_WEIGHTS_H
 #define GPU_CPU_WEIGHTS_H
 
+#include "gpu/cpu/half.h"
 #include "memory/format.h"
 
 /* out[i] = weight i of a stored row, i < cols. Exact: every intermediate is representable. */
@@ -12,8 +13,5 @@ void weights_decode(weight_format format, const uint8_t *row, uint32_t cols, flo
 enum { WEIGHTS_PART = 256 };
 void weights_decode_part(weight_format format, const uint8_t *row, uint32_t cols, uint32_t first,
                          uint32_t count, float *out);
-
-float half_to_float(uint16_t half);       /* IEEE binary16, subnormals included */
-uint16_t float_to_half(float value);      /* round to nearest even; overflow to infinity */
 
 #endif
