@@ -1,0 +1,129 @@
+/* test_kernel_table.c - what every program must keep to, read from the table and the WGSL texts:
+ * WebGPU's default limits, and no optional feature or language extension. */
+#include "gpu/dims.h"
+#include "gpu/kernel.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+typedef void (*program_fn)(const gpu_program_desc *desc);
+
+static void for_each_program(program_fn check) {
+    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < kernel_formats(id); f++) {
+            gpu_program_desc desc = kernel_program(id, f);
+            check(&desc);
+        }
+}
+
+/* Whether text holds the word, not as a part of a longer one. */
+static bool has_word(const char *text, const char *word) {
+    size_t bytes = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at += bytes) {
+        bool starts = at == text || !(isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        if (starts && !(isalnum((unsigned char)at[bytes]) || at[bytes] == '_')) return true;
+    }
+    return false;
+}
+
+/* Sums the number of times a pattern occurs in all texts of a program. */
+static int occurrences(const gpu_program_desc *desc, const char *pattern) {
+    int count = 0;
+    for (int i = 0; i < GPU_MAX_SOURCES && desc->sources[i]; i++)
+        for (const char *at = desc->sources[i]; (at = strstr(at, pattern)) != NULL; at++) count++;
+    return count;
+}
+
+static void check_words(const gpu_program_desc *desc) {
+    /* Directives; subgroups; f16; packed_4x8_integer_dot_product; what drivers may round or flush
+     * as they like. */
+    static const char *const forbidden[] = {
+        "enable", "requires", "diagnostic", "f16", "vec2h", "vec3h", "vec4h", "dot4I8Packed",
+        "dot4U8Packed", "unpack4xI8", "unpack4xU8", "pack4xI8", "pack4xU8", "unpack2x16float",
+        "pack2x16float", "tanh", "sin", "cos"};
+    for (int i = 0; i < GPU_MAX_SOURCES && desc->sources[i]; i++) {
+        for (size_t w = 0; w < sizeof forbidden / sizeof *forbidden; w++)
+            if (has_word(desc->sources[i], forbidden[w]))
+                fail_msg("%s uses %s", desc->label, forbidden[w]);
+        if (strstr(desc->sources[i], "subgroup")) fail_msg("%s uses subgroups", desc->label);
+    }
+}
+
+static void baseline_wgsl_needs_no_feature(void **state) {
+    (void)state;
+    assert_true(has_word("enable f16;", "f16") && !has_word("f16_low(x)", "f16"));
+    for_each_program(check_words);
+}
+
+static void check_bindings(const gpu_program_desc *desc) {
+    int count = (int)strlen(desc->access);
+    assert_in_range(count, 1, GPU_MAX_BINDINGS);
+    assert_int_equal(occurrences(desc, "var<storage"), count);
+    assert_int_equal(occurrences(desc, "var<uniform>"), 1);
+    for (int i = 0; i <= count; i++) {
+        char binding[64];
+        const char *space = i == count ? "uniform"
+                          : desc->access[i] == 'r' ? "storage, read" : "storage, read_write";
+        snprintf(binding, sizeof binding, "@group(0) @binding(%d) var<%s>", i, space);
+        if (occurrences(desc, binding) != 1) fail_msg("%s lacks %s", desc->label, binding);
+    }
+}
+
+static void bindings_are_those_of_the_table_and_at_most_8(void **state) {
+    (void)state;
+    for_each_program(check_bindings);
+}
+
+static void check_parts(const gpu_program_desc *desc) {
+    assert_non_null(desc->twin);
+    assert_true(*desc->label && strlen(desc->label) < sizeof desc->label - 1);
+    assert_int_equal(occurrences(desc, "@compute"), 1);
+    assert_int_equal(occurrences(desc, "fn main("), 1);
+    assert_int_equal(occurrences(desc, "//"), 0);        /* comments were left out of the wasm */
+}
+
+static void every_program_has_one_entry_and_a_twin(void **state) {
+    (void)state;
+    for_each_program(check_parts);
+}
+
+/* "const NAME: u32 = 64u;" */
+static uint32_t constant(kernel_id id, const char *name) {
+    char text[64];
+    snprintf(text, sizeof text, "const %s: u32 = ", name);
+    const char *at = strstr(kernels[id].source, text);
+    assert_non_null(at);
+    return (uint32_t)strtoul(at + strlen(text), NULL, 10);
+}
+
+static void grids_and_kernels_agree_on_shapes(void **state) {
+    (void)state;
+    assert_int_equal(constant(KERNEL_GATHER, "WG"), GATHER_THREADS);
+    assert_int_equal(constant(KERNEL_MATVEC, "WG"), MATVEC_THREADS);
+    assert_int_equal(constant(KERNEL_MATVEC, "ROWS"), MATVEC_ROWS);
+    assert_int_equal(constant(KERNEL_MATMUL, "TILE"), MATMUL_ROWS);
+    assert_int_equal(constant(KERNEL_MATMUL, "TILE"), MATMUL_TOKENS);
+    assert_int_equal(constant(KERNEL_MATVEC, "BIAS"), PROJECT_BIAS);
+    assert_int_equal(constant(KERNEL_MATVEC, "ADD"), PROJECT_ADD);
+    assert_int_equal(constant(KERNEL_MATMUL, "BIAS"), PROJECT_BIAS);
+    assert_int_equal(constant(KERNEL_MATMUL, "ADD"), PROJECT_ADD);
+    assert_int_equal(constant(KERNEL_ACT_MUL, "WG"), ACT_MUL_THREADS);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(baseline_wgsl_needs_no_feature),
+        cmocka_unit_test(bindings_are_those_of_the_table_and_at_most_8),
+        cmocka_unit_test(every_program_has_one_entry_and_a_twin),
+        cmocka_unit_test(grids_and_kernels_agree_on_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
