@@ -5,14 +5,21 @@
 //
 // Bindings and dims: logits.wgsl, with which it is linked. Dispatch: rows. Twin: gpu/cpu/sample.c.
 //
-// Thresholds are keys, found by radix select: a histogram of the leading 8 bits, then of the next
-// 8 bits of those keys that share the digit found, and so on. Probabilities are integers, in units
-// of the most likely token's / 2^31, in 64 bits, so that sums do not depend on the order of
-// additions. The draw is a number below the kept mass; its order of tokens is thread by thread,
-// thread t having t, t + WG, t + 2 WG, ...
+// Probabilities are integers, in units of the most likely token's / 2^31, in 64 bits, so that sums
+// do not depend on the order of additions. The draw is a number below the kept mass; its order of
+// tokens is thread by thread, thread t having t, t + WG, t + 2 WG, ...
+//
+// Where top_k or top_p leave few tokens, a histogram of distances from the largest key finds a
+// bound that they are above, the tokens above it are listed, and each thread ranks one of them.
+// Else thresholds are keys found by radix select: a histogram of the leading 8 bits, then of the
+// next 8 bits of those keys that share the digit found, and so on.
 const UNIT: f32 = 2147483648.0;      // mass of the most likely token
+const LIST: u32 = WG;                // most tokens listed
+const NEAR: u32 = 15u;               // a slot of distance is 2^NEAR keys: 2^-8 of a power of two
+const OFF: u32 = 0xFFFFFFFFu;
 
-struct Settings { temperature: f32, top_k: u32, top_p: f32, min_p: f32, counter: u32, seed: vec2u }
+// top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
+struct Settings { temperature: f32, top_k: u32, top_p: u32, least: u32, random: u32 }
 struct Found { slot: u32, before: vec2u }            // 64-bit numbers are vec2u(low, high)
 
 var<workgroup> settings: Settings;
@@ -21,69 +28,175 @@ var<workgroup> slot_low: array<atomic<u32>, WG>;     // a histogram or a list of
 var<workgroup> slot_high: array<atomic<u32>, WG>;
 var<workgroup> sixteen: array<vec2u, 16>;            // sums of 16 slots each
 var<workgroup> found: Found;
+var<workgroup> list_count: atomic<u32>;
+var<workgroup> listed: u32;
+var<workgroup> list_key: array<u32, LIST>;
+var<workgroup> list_id: array<u32, LIST>;
+var<workgroup> list_mass: array<u32, LIST>;
+var<workgroup> list_kept: array<u32, LIST>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let row = group.x;
+    set_slot(t, vec2u(0u));          // Dawn in Node is told not to clear workgroup memory
     if (t == 0u) {
-        settings = Settings(max(state.temperature, 1e-6), state.top_k, state.top_p, state.min_p,
-                            state.position + dims.tokens + row, state.seed);
+        atomicStore(&top_key, 0u);
+        atomicStore(&list_count, 0u);
     }
-    let s = workgroupUniformLoad(&settings);
+    workgroupBarrier();
     var key = 0u;
     for (var i = t; i < dims.vocab; i += WG) { key = max(key, logit_key(row, i)); }
     atomicMax(&top_key, key);
-    workgroupBarrier();
-
+    if (t == 0u) { settings = read_settings(row); }
+    let s = workgroupUniformLoad(&settings);
     var keep: Keep;
-    keep.top = key_value(atomicLoad(&top_key));
+    keep.top_key = atomicLoad(&top_key);
+    keep.top = key_value(keep.top_key);
     keep.temperature = s.temperature;
     keep.key = KEY_MINUS_INFINITY + 1u;
-    if (s.top_k > 0u && s.top_k < dims.vocab) {
-        keep.key = max(keep.key, threshold(row, t, keep, false, s.top_k));
-    }
-    if (s.top_p < 1.0) {
-        keep.key = max(keep.key, threshold(row, t, keep, true, u32(s.top_p * 4294967296.0)));
-    }
-    keep.mass = max(u32(min(s.min_p, 1.0) * UNIT), 1u);
+    keep.mass = s.least;
 
+    if (s.top_k != OFF || s.top_p != OFF) {
+        let by_mass = s.top_k == OFF;
+        let total = list_tokens(row, t, keep, by_mass, select(s.top_k, s.top_p, by_mass));
+        let count = workgroupUniformLoad(&listed);
+        if (count > 0u && count <= LIST) {
+            draw_listed(row, t, keep, s, count, total);
+            return;
+        }
+    }
+    if (s.top_k != OFF) { keep.key = max(keep.key, threshold(row, t, keep, false, s.top_k)); }
+    if (s.top_p != OFF) { keep.key = max(keep.key, threshold(row, t, keep, true, s.top_p)); }
+    draw(row, t, keep, s.random);
+}
+
+fn read_settings(row: u32) -> Settings {
+    let use_k = state.top_k > 0u && state.top_k < dims.vocab;
+    let counter = vec2u(state.position + dims.tokens + row, 0u);
+    let share = u32(min(state.top_p, 0.99999994) * 4294967296.0);
+    return Settings(max(state.temperature, 1e-6), select(OFF, state.top_k, use_k),
+                    select(OFF, share, state.top_p < 1.0),
+                    max(u32(min(state.min_p, 1.0) * UNIT), 1u), threefry(counter, state.seed).x);
+}
+
+// Draws among all tokens that `keep` keeps.
+fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     var sum = vec2u(0u);
     for (var i = t; i < dims.vocab; i += WG) {
         sum = add64(sum, vec2u(kept_mass(row, i, keep), 0u));
     }
-    let total = sum_slots(t, sum);
-    let u = threefry(vec2u(s.counter, 0u), s.seed).x;
-    let goal = add64(scale64(total, u), vec2u(1u, 0u));          // 1 .. total
+    set_slot(t, sum);
+    let goal = add64(scale64(sum_slots(t), random), vec2u(1u, 0u));   // 1 .. total
     let owner = find_slot(t, goal);
+    let rest = sub64(goal, owner.before);
 
-    let steps = (dims.vocab + WG - 1u) / WG;
+    let steps = (dims.vocab + WG - 1u) / WG;         // of the owner, dealt to all threads
     let each = (steps + WG - 1u) / WG;
     let first = t * each;
     sum = vec2u(0u);
     for (var n = first; n < first + each; n++) {
         sum = add64(sum, vec2u(kept_mass(row, owner.slot + n * WG, keep), 0u));
     }
-    sum_slots(t, sum);
-    var rest = sub64(goal, owner.before);
-    let run = find_slot(t, rest);
-    if (t == run.slot) {
-        rest = sub64(rest, run.before);
-        var id = 0u;                                 // nothing to draw: all are -inf or NaN
+    set_slot(t, sum);
+    let total = sum_slots(t);
+    var before = sum_before(t);
+    if (less64(before, rest) && !less64(add64(before, sum), rest)) {
+        var id = owner.slot + first * WG;
         for (var n = first; n < first + each; n++) {
-            let mass = vec2u(kept_mass(row, owner.slot + n * WG, keep), 0u);
-            if (mass.x > 0u && !less64(mass, rest)) {
+            before = add64(before, vec2u(kept_mass(row, owner.slot + n * WG, keep), 0u));
+            if (!less64(before, rest)) {
                 id = owner.slot + n * WG;
                 break;
             }
-            rest = sub64(rest, mass);
         }
         finish(row, id);
+    } else if (t == 0u && total.x == 0u && total.y == 0u) {
+        finish(row, 0u);                             // nothing to draw: all are -inf or NaN
     }
+}
+
+// Draws among `count` listed tokens, of which thread t has number t. all: mass of all tokens, where
+// top_k is OFF.
+fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, all: vec2u) {
+    let key = list_key[t];
+    let order = list_order(list_id[t]);
+    var rank = 0u;
+    for (var j = 0u; j < count; j++) { rank += select(0u, 1u, list_key[j] > key); }
+    var mass = 0u;
+    if (t < count && rank < s.top_k) { mass = mass_of(key, keep); }
+    list_mass[t] = mass;
+    workgroupBarrier();
+
+    var above = vec2u(0u);
+    var total = vec2u(0u);
+    for (var j = 0u; j < count; j++) {
+        let m = vec2u(list_mass[j], 0u);
+        total = add64(total, m);
+        if (list_key[j] > key) { above = add64(above, m); }
+    }
+    if (s.top_k == OFF) { total = all; }
+    let out = s.top_p != OFF && !less64(above, share_goal(total, s.top_p));
+    if (out || mass < keep.mass) { mass = 0u; }
+    list_kept[t] = mass;
+    workgroupBarrier();
+
+    var before = vec2u(0u);
+    total = vec2u(0u);
+    for (var j = 0u; j < count; j++) {
+        let m = vec2u(list_kept[j], 0u);
+        total = add64(total, m);
+        if (list_order(list_id[j]) < order) { before = add64(before, m); }
+    }
+    let goal = add64(scale64(total, s.random), vec2u(1u, 0u));
+    if (less64(before, goal) && !less64(add64(before, vec2u(mass, 0u)), goal)) {
+        finish(row, list_id[t]);
+    }
+}
+
+// Where a token comes in the order thread by thread.
+fn list_order(id: u32) -> u32 { return ((id % WG) << 24u) | (id / WG); }
+
+// Lists the tokens from the largest key down to a bound that leaves out none of the `amount`
+// largest, or by_mass: none of the most likely that have amount / 2^32 of all mass. Sets `listed`:
+// 0 or more than LIST where the list is of no use. Returns the mass of all tokens, if by_mass.
+fn list_tokens(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> vec2u {
+    var far = vec2u(0u);
+    for (var i = t; i < dims.vocab; i += WG) {
+        let key = logit_key(row, i);
+        if (key >= keep.key) {
+            var value = 1u;
+            if (by_mass) { value = mass_of(key, keep); }
+            let slot = (keep.top_key - key) >> NEAR;
+            if (slot < 255u) { add_slot(slot, vec2u(value, 0u)); }
+            else { far = add64(far, vec2u(value, 0u)); }
+        }
+    }
+    add_slot(255u, far);
+    let total = sum_slots(t);
+    let bound = find_slot(t, select(vec2u(amount, 0u), share_goal(total, amount), by_mass)).slot;
+    if (bound < 255u) {
+        for (var i = t; i < dims.vocab; i += WG) {
+            let key = logit_key(row, i);
+            if (key >= keep.key && ((keep.top_key - key) >> NEAR) <= bound) {
+                let at = atomicAdd(&list_count, 1u);
+                if (at < LIST) {
+                    list_key[at] = key;
+                    list_id[at] = i;
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    if (t == 0u) { listed = atomicLoad(&list_count); }
+    return total;
 }
 
 // ---- which tokens, and how likely
 
-struct Keep { top: f32, temperature: f32, key: u32, mass: u32 }  // least key, least mass
+struct Keep {
+    top_key: u32, top: f32, temperature: f32,
+    key: u32, mass: u32              // least key, least mass
+}
 
 // round(UNIT exp((x - top) / temperature)), where the exponent is kept finite.
 fn mass_of(key: u32, keep: Keep) -> u32 {
@@ -99,31 +212,25 @@ fn kept_mass(row: u32, i: u32, keep: Keep) -> u32 {
     return select(0u, mass, mass >= keep.mass);
 }
 
-// The largest key such that keys >= it number at least `amount`, or with by_mass: have at least
+// The largest key such that keys >= it number at least `amount`, or by_mass: have at least
 // amount / 2^32 of the mass of all keys >= keep.key.
 fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> u32 {
     var goal = vec2u(amount, 0u);
     var prefix = 0u;
     var mask = 0u;
     for (var shift = 24u; shift < 32u; shift -= 8u) {            // 24 16 8 0
-        atomicStore(&slot_low[t], 0u);
-        atomicStore(&slot_high[t], 0u);
+        set_slot(t, vec2u(0u));
         workgroupBarrier();
         for (var i = t; i < dims.vocab; i += WG) {
             let key = logit_key(row, i);
             if (key >= keep.key && (key & mask) == prefix) {
-                let slot = 255u - ((key >> shift) & 255u);       // large keys first
-                var amount_here = 1u;
-                if (by_mass) { amount_here = mass_of(key, keep); }
-                let old = atomicAdd(&slot_low[slot], amount_here);
-                if (old + amount_here < old) { atomicAdd(&slot_high[slot], 1u); }
+                var value = 1u;
+                if (by_mass) { value = mass_of(key, keep); }
+                add_slot(255u - ((key >> shift) & 255u), vec2u(value, 0u));  // large keys first
             }
         }
-        workgroupBarrier();
-        let total = sum_slots(t, vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t])));
-        if (by_mass && shift == 24u) {
-            goal = add64(scale64(sub64(total, vec2u(1u, 0u)), amount), vec2u(1u, 0u));
-        }
+        let total = sum_slots(t);
+        if (by_mass && shift == 24u) { goal = share_goal(total, amount); }
         if (less64(total, goal)) { goal = total; }               // fewer than asked for: all
         let digit = find_slot(t, goal);
         goal = sub64(goal, digit.before);
@@ -133,18 +240,22 @@ fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> u32 {
     return prefix;
 }
 
+// The least mass that is share / 2^32 of the total.
+fn share_goal(total: vec2u, share: u32) -> vec2u {
+    return add64(scale64(sub64(total, vec2u(1u, 0u)), share), vec2u(1u, 0u));
+}
+
 // ---- sums over slots
 
-// Makes `mine` slot t, and returns the sum of all slots. Contains barriers.
-fn sum_slots(t: u32, mine: vec2u) -> vec2u {
-    atomicStore(&slot_low[t], mine.x);
-    atomicStore(&slot_high[t], mine.y);
-    workgroupBarrier();
-    if (t < 16u) { sixteen[t] = sum_range(16u * t, 16u * t + 16u); }
-    workgroupBarrier();
-    var total = vec2u(0u);
-    for (var i = 0u; i < 16u; i++) { total = add64(total, sixteen[i]); }
-    return total;
+fn set_slot(t: u32, value: vec2u) {
+    atomicStore(&slot_low[t], value.x);
+    atomicStore(&slot_high[t], value.y);
+}
+
+fn add_slot(slot: u32, value: vec2u) {
+    let old = atomicAdd(&slot_low[slot], value.x);
+    let high = value.y + select(0u, 1u, old + value.x < old);
+    if (high > 0u) { atomicAdd(&slot_high[slot], high); }
 }
 
 fn sum_range(first: u32, end: u32) -> vec2u {
@@ -155,14 +266,31 @@ fn sum_range(first: u32, end: u32) -> vec2u {
     return sum;
 }
 
-// The slot where the sum of slots 0 .. slot reaches goal, and the sum before it. After sum_slots;
-// contains barriers. goal is in 1 .. total; with nothing to find, the result is any slot.
-fn find_slot(t: u32, goal: vec2u) -> Found {
+// The sum of all slots, after they were set or added to. Contains barriers.
+fn sum_slots(t: u32) -> vec2u {
+    workgroupBarrier();
+    if (t < 16u) { sixteen[t] = sum_range(16u * t, 16u * t + 16u); }
+    workgroupBarrier();
+    var total = vec2u(0u);
+    for (var i = 0u; i < 16u; i++) { total = add64(total, sixteen[i]); }
+    return total;
+}
+
+// The sum of slots before t; after sum_slots.
+fn sum_before(t: u32) -> vec2u {
     var before = sum_range(t & ~15u, t);
     for (var i = 0u; i < t / 16u; i++) { before = add64(before, sixteen[i]); }
-    let after = add64(before, sum_range(t, t + 1u));
-    if (less64(before, goal) && !less64(after, goal)) { found = Found(t, before); }
-    return workgroupUniformLoad(&found);
+    return before;
+}
+
+// The slot where the sum of slots 0 .. slot reaches goal, and the sum before it; after sum_slots.
+// Contains a barrier. goal is in 1 .. total; with nothing to find, the result is slot 255.
+fn find_slot(t: u32, goal: vec2u) -> Found {
+    let before = sum_before(t);
+    let reached = !less64(add64(before, sum_range(t, t + 1u)), goal);
+    if (less64(before, goal) && (reached || t == WG - 1u)) { found = Found(t, before); }
+    workgroupBarrier();
+    return found;
 }
 
 // ---- 64-bit numbers, and the random one
