@@ -186,7 +186,7 @@ export class GpuHost {
         if (status === OK && this.#failure !== null) [status, message] = [GPU_ERROR, this.#failure];
         operation.finish?.(status === OK);
         if (status !== OK) {
-            this.#failure = null;
+            this.#failure = null;    // this one's own, or a consequence, as a write to no buffer
             this.#say(message);
         }
         this.#wasm.exports.gpu_web_done(this.#self, status, operation.done, operation.user);
@@ -268,7 +268,6 @@ export class GpuHost {
         Promise.all([device.popErrorScope(), device.popErrorScope()]).then((errors) => {
             const error = errors.find((e) => e !== null);
             if (!error) return this.#end(operation, OK);
-            this.#failure = null;    // what was done meanwhile with buffers that are not there
             this.#end(operation, error === errors[0] ? NO_MEMORY : GPU_ERROR,
                 `${count} GPU buffers of ${total} bytes together: ${firstLine(error.message)}`);
         }, (e) => this.#rejected(operation, e));

@@ -175,12 +175,12 @@ describe('gpu.js', { skip }, () => {
         if (!opened.device.features.has('timestamp-query')) return t.skip('no timestamps');
         const program = await addProgram(caller);
         const [b] = await buffers(caller, 16);
-        const dispatches = Array(2050).fill({ program, bindings: [[b, 0, 16]], dims: [1, 4] });
+        const dispatches = Array(3000).fill({ program, bindings: [[b, 0, 16]], dims: [1, 4] });
         const { status, ns } = await caller.time(caller.record(dispatches), dispatches.length);
         assert.equal(status, OK);
         assert.ok(ns.every((each) => each >= 0 && each < 1e9));
-        assert.ok(ns.some((each) => each > 0));
-        assert.deepEqual((await caller.read(b, 1)).words, [2050]);
+        assert.ok(ns.some((each) => each > 0) && ns.slice(2048).some((each) => each > 0));
+        assert.deepEqual((await caller.read(b, 1)).words, [3000]);
     });
 
     it('a_token_costs_an_encoder_a_pass_and_a_command_buffer', async () => {
