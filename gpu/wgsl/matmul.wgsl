@@ -10,12 +10,14 @@
 //   3        y        f32       [*]           write, read with ADD
 //   4        dims     uniform
 //
-// Dispatch: ceil(rows / TILE), ceil(tokens / TILE). k % 32 == 0. A workgroup makes a TILE x TILE
-// tile of y, 4 x 4 values a thread, from two tiles of STEP columns in workgroup memory (16 KiB);
-// each thread decodes one run of weights a step. Linked with one weights/*.wgsl.
-const WG: u32 = 64u;
-const TILE: u32 = 32u;               // rows, and tokens
-const QUADS: u32 = 16u;              // STEP = 64 columns, in vec4s
+// Dispatch: ceil(rows / ROWS), ceil(tokens / TOKENS). k % 32 == 0. A workgroup makes a tile of y,
+// 4 x 4 values a thread, from tiles of W and x of one run of columns in workgroup memory (12 KiB).
+// Rows and tokens beyond the end repeat the last one; they are not stored. Linked with one
+// weights/*.wgsl.
+const WG: u32 = 128u;
+const ROWS: u32 = 64u;               // 16 threads along them
+const TOKENS: u32 = 32u;             // 8 threads along them
+const QUADS: u32 = 8u;               // vec4s of a run
 const BIAS: u32 = 1u;
 const ADD: u32 = 2u;
 
@@ -28,8 +30,8 @@ struct Dims {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> dims: Dims;
 
-var<workgroup> w_tile: array<vec4f, 512>;    // [TILE, QUADS]
-var<workgroup> x_tile: array<vec4f, 512>;
+var<workgroup> w_tile: array<vec4f, 512>;    // [ROWS, QUADS]
+var<workgroup> x_tile: array<vec4f, 256>;    // [TOKENS, QUADS]
 
 // Where quad q of a tile's row lies. Threads read the same q of different rows: exclusive or
 // spreads those over the banks.
@@ -38,46 +40,46 @@ fn tile_at(row: u32, q: u32) -> u32 { return row * QUADS + (q ^ (row % QUADS)); 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let quads = dims.k / 4u;
-    let first_row = group.x * TILE;
-    let first_token = group.y * TILE;
-    let row = t % 8u;                // this thread's rows: row + 8 j; tokens: token + 8 i
-    let token = t / 8u;
+    let first_row = group.x * ROWS;
+    let first_token = group.y * TOKENS;
+    let row = t % 16u;               // this thread's rows: row + 16 j; tokens: token + 8 i
+    let token = t / 16u;
     var sum: array<vec4f, 4>;        // [i] over tokens, components over rows
 
     for (var step = 0u; step < quads; step += QUADS) {
-        let run = step / 8u + t % 2u;
-        let decoded = first_row + t / 2u;
-        var w: array<vec4f, 8>;
-        if (decoded < dims.rows && run < quads / 8u) { w = w_run(decoded, run); }
-        for (var i = 0u; i < 8u; i++) { w_tile[tile_at(t / 2u, t % 2u * 8u + i)] = w[i]; }
-        for (var i = t; i < TILE * QUADS; i += WG) {
-            let r = i / QUADS;
-            let q = i % QUADS;
-            var v = vec4f();
-            if (first_token + r < dims.tokens && step + q < quads) {
-                v = x[(first_token + r) * quads + step + q];
-            }
-            x_tile[tile_at(r, q)] = v;
+        if (t < ROWS) {
+            let w = w_run(min(first_row + t, dims.rows - 1u), step / QUADS);
+            for (var i = 0u; i < QUADS; i++) { w_tile[tile_at(t, i)] = w[i]; }
+        }
+        for (var i = t; i < TOKENS * QUADS; i += WG) {
+            let from_token = min(first_token + i / QUADS, dims.tokens - 1u);
+            x_tile[tile_at(i / QUADS, i % QUADS)] = x[from_token * quads + step + i % QUADS];
         }
         workgroupBarrier();
         for (var q = 0u; q < QUADS; q++) {
             let w0 = w_tile[tile_at(row, q)];
-            let w1 = w_tile[tile_at(row + 8u, q)];
-            let w2 = w_tile[tile_at(row + 16u, q)];
-            let w3 = w_tile[tile_at(row + 24u, q)];
+            let w1 = w_tile[tile_at(row + 16u, q)];
+            let w2 = w_tile[tile_at(row + 32u, q)];
+            let w3 = w_tile[tile_at(row + 48u, q)];
+            let a = vec4f(w0.x, w1.x, w2.x, w3.x);
+            let b = vec4f(w0.y, w1.y, w2.y, w3.y);
+            let c = vec4f(w0.z, w1.z, w2.z, w3.z);
+            let d = vec4f(w0.w, w1.w, w2.w, w3.w);
             for (var i = 0u; i < 4u; i++) {
                 let v = x_tile[tile_at(token + 8u * i, q)];
-                sum[i] += vec4f(dot(w0, v), dot(w1, v), dot(w2, v), dot(w3, v));
+                sum[i] = fma(d, vec4f(v.w), fma(c, vec4f(v.z), fma(b, vec4f(v.y),
+                         fma(a, vec4f(v.x), sum[i]))));
             }
         }
         workgroupBarrier();
     }
 
     for (var i = 0u; i < 4u; i++) {
+        let to_token = first_token + token + 8u * i;
         for (var j = 0u; j < 4u; j++) {
-            let r = first_row + row + 8u * j;
-            let at = (first_token + token + 8u * i) * dims.y_stride + dims.y_first + r;
-            if (r < dims.rows && first_token + token + 8u * i < dims.tokens) {
+            let r = first_row + row + 16u * j;
+            let at = to_token * dims.y_stride + dims.y_first + r;
+            if (r < dims.rows && to_token < dims.tokens) {
                 var total = sum[i][j];
                 if ((dims.flags & BIAS) != 0u) { total += vectors[dims.bias + r]; }
                 if ((dims.flags & ADD) != 0u) { total += y[at]; }

@@ -5,15 +5,15 @@
 /* k 0: one block. */
 static const projection shapes[] = {
     {.rows = 1, .k = 0, .tokens = 3},
-    {.rows = 32, .k = 256, .tokens = 32},
+    {.rows = 64, .k = 256, .tokens = 32},
     {.rows = 37, .k = 512, .tokens = 33, .bias = true},
     {.rows = 70, .k = 768, .tokens = 5, .add = true},
     {.rows = 33, .k = 256, .tokens = 65, .bias = true, .add = true, .y_first = 5, .y_pad = 2},
     {.rows = 5, .k = 2048, .tokens = 2},
 };
-/* Of formats whose block divides them: an odd number of runs leaves half a step empty. */
+/* Of formats whose block divides them. */
 static const projection narrow[] = {
-    {.rows = 40, .k = 64, .tokens = 7}, {.rows = 9, .k = 288, .tokens = 34, .add = true},
+    {.rows = 129, .k = 64, .tokens = 7}, {.rows = 9, .k = 288, .tokens = 34, .add = true},
 };
 enum {
     SHAPES = sizeof shapes / sizeof *shapes, NARROW = sizeof narrow / sizeof *narrow,

@@ -109,8 +109,8 @@ static void grids_and_kernels_agree_on_shapes(void **state) {
     assert_int_equal(constant(KERNEL_GATHER, "WG"), GATHER_THREADS);
     assert_int_equal(constant(KERNEL_MATVEC, "WG"), MATVEC_THREADS);
     assert_int_equal(constant(KERNEL_MATVEC, "ROWS"), MATVEC_ROWS);
-    assert_int_equal(constant(KERNEL_MATMUL, "TILE"), MATMUL_ROWS);
-    assert_int_equal(constant(KERNEL_MATMUL, "TILE"), MATMUL_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL, "ROWS"), MATMUL_ROWS);
+    assert_int_equal(constant(KERNEL_MATMUL, "TOKENS"), MATMUL_TOKENS);
     assert_int_equal(constant(KERNEL_MATVEC, "BIAS"), PROJECT_BIAS);
     assert_int_equal(constant(KERNEL_MATVEC, "ADD"), PROJECT_ADD);
     assert_int_equal(constant(KERNEL_MATMUL, "BIAS"), PROJECT_BIAS);
