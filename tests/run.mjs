@@ -27,7 +27,8 @@ const rings = {
     unit: () => files('tests/unit', /^test_.*\.c$/)
         .map(f => [join('build/san/tests/unit', basename(f, '.c'))]),
     kernels: () => [['build/san/kernels']],
-    webgpu: () => [[node, 'tests/kernels/run.mjs', '--limits', 'default']],
+    webgpu: () => [[node, 'tests/kernels/run.mjs', '--limits', 'default',
+        ...(long ? ['--filter='] : [])]],        // an empty filter: the slow cases, too
     deno: () => [['node_modules/.bin/deno', 'run', '--unstable-webgpu', '-A',
         'tests/kernels/run.mjs', '--limits', 'default']],
     cli: () => [...files('tests/cli', /^test_.*\.sh$/).map(f => ['sh', join('tests/cli', f)]),
