@@ -43,10 +43,13 @@ help:
 setup:
 	@sh tools/setup.sh
 
+TALE := Once upon a time there was a little fox who
+
 # The recursive calls see what setup has installed.
 run: setup
 	@$(MAKE) --no-print-directory -s all
-	@./doppler run models/stories -p "Once upon a time there was a little fox who" -n 160 --temp 0.7 --seed 7
+	@printf '\n%s' "$(TALE)"
+	@./doppler run models/stories -p "$(TALE)" -n 160 --temp 0.7 --seed 7
 	@[ "$(SERVE)" = 0 ] || ./doppler serve --port 8080
 
 test: setup
