@@ -57,7 +57,10 @@ struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
  * attention_merge reduces them.
  * bindings: state r, qkv r (as above), kv r, out w (y or partial).
  * grid: kv_heads, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
-enum { ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256 };
+enum {
+    ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256,
+    ATTENTION_MAX_SPLITS = 256
+};
 /* Whether one workgroup of 64 threads can hold a KV head's query heads: as many per thread as its
  * 8 accumulators of 4 elements take, which bounds their elements by ATTENTION_MAX_GROUP. */
 static inline int attention_fits(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {

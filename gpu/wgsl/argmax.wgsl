@@ -24,11 +24,13 @@ fn reduce(first: u32, count: u32, step: u32) {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     var key = 0u;                                    // below every logit's
     var id = 0xFFFFFFFFu;
-    for (var i = t; i < dims.vocab; i += WG) {
-        let k = logit_key(group.x, i);
-        if (k > key) {
-            key = k;
-            id = i;
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(group.x, i);
+        for (var j = 0u; j < BATCH; j++) {
+            if (keys[j] > key) {
+                key = keys[j];
+                id = i + j * WG;
+            }
         }
     }
     best_key[t] = key;

@@ -20,6 +20,7 @@
 // Where heads are fewer than threads, keys are dealt to `key_lanes` and added up at the end.
 const WG: u32 = 64u;
 const SLOTS: u32 = 8u;
+const BATCH: u32 = 8u;               // loads that wait for memory together
 const TILE_SCORES: u32 = 768u;       // heads * keys of a tile
 const LOWEST: f32 = -1e38;           // below any score; differences stay finite
 
@@ -101,11 +102,17 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
                 let h = head_lane + j * head_lanes;
                 if (h < heads) { o[j] *= rescale[h]; }
             }
-            for (var i = key_lane; i < count; i += key_lanes) {
-                let v = kv_load4(values + (first + i) * quads + quad);
-                for (var j = 0u; j < SLOTS; j++) {
-                    let h = head_lane + j * head_lanes;
-                    if (h < heads) { o[j] += weights[h * tile + i] * v; }
+            for (var i = key_lane; i < count; i += BATCH * key_lanes) {
+                var v: array<vec4f, BATCH>;
+                for (var b = 0u; b < BATCH; b++) {
+                    let key = first + min(i + b * key_lanes, count - 1u);
+                    v[b] = kv_load4(values + key * quads + quad);
+                }
+                for (var b = 0u; b < BATCH && i + b * key_lanes < count; b++) {
+                    for (var j = 0u; j < SLOTS; j++) {
+                        let h = head_lane + j * head_lanes;
+                        if (h < heads) { o[j] += weights[h * tile + i + b * key_lanes] * v[b]; }
+                    }
                 }
             }
         }
@@ -140,10 +147,14 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
 fn score4(key: u32, h: u32, heads: u32, quads: u32) -> vec4f {
     let q = min(vec4u(h, h + 1u, h + 2u, h + 3u), vec4u(heads - 1u)) * quads;
     var s = vec4f(0.0);
-    for (var i = 0u; i < quads; i++) {
-        let k = kv_load4(key + i);
-        s += vec4f(dot(query[q.x + i], k), dot(query[q.y + i], k),
-                   dot(query[q.z + i], k), dot(query[q.w + i], k));
+    for (var i = 0u; i < quads; i += BATCH) {
+        var k: array<vec4f, BATCH>;
+        for (var b = 0u; b < BATCH; b++) { k[b] = kv_load4(key + min(i + b, quads - 1u)); }
+        for (var b = 0u; b < BATCH && i + b < quads; b++) {
+            let at = q + i + b;
+            s += vec4f(dot(query[at.x], k[b]), dot(query[at.y], k[b]),
+                       dot(query[at.z], k[b]), dot(query[at.w], k[b]));
+        }
     }
     return s;
 }

@@ -9,29 +9,44 @@
 //   1        y        f32   [tokens, heads, head_dim]                        write
 //   2        dims     uniform
 //
-// Dispatch: heads, tokens.
+// Dispatch: heads, tokens. splits <= SPLITS.
 const WG: u32 = 64u;
+const SPLITS: u32 = 256u;            // ATTENTION_MAX_SPLITS of gpu/dims.h
 
 struct Dims { heads: u32, head_dim: u32, tokens: u32, splits: u32 }
 @group(0) @binding(0) var<storage, read> partial: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> dims: Dims;
 
+var<workgroup> maxima: array<f32, SPLITS>;
+var<workgroup> sums: array<f32, SPLITS>;
+var<workgroup> weights: array<f32, SPLITS>;          // exp(m - M); 0 behind the last split
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let n = dims.head_dim;
+    let last = dims.splits - 1u;
     let first = (group.y * dims.splits * dims.heads + group.x) * (n + 2u);
     let step = dims.heads * (n + 2u);
-    var top = partial[first + n];
-    for (var s = 1u; s < dims.splits; s++) { top = max(top, partial[first + s * step + n]); }
-    var l = 0.0;
-    for (var s = 0u; s < dims.splits; s++) {
-        l += exp(partial[first + s * step + n] - top) * partial[first + s * step + n + 1u];
+    for (var s = t; s <= last; s += WG) {
+        maxima[s] = partial[first + s * step + n];
+        sums[s] = partial[first + s * step + n + 1u];
     }
+    workgroupBarrier();
+    var top = maxima[0];
+    for (var s = 1u; s <= last; s++) { top = max(top, maxima[s]); }
+    for (var s = t; s < (last | 3u) + 1u; s += WG) {
+        weights[s] = select(0.0, exp(maxima[min(s, last)] - top), s <= last);
+    }
+    workgroupBarrier();
+    var l = 0.0;
+    for (var s = 0u; s <= last; s++) { l += weights[s] * sums[s]; }
     for (var i = t; i < n; i += WG) {
         var o = 0.0;
-        for (var s = 0u; s < dims.splits; s++) {
-            o += exp(partial[first + s * step + n] - top) * partial[first + s * step + i];
+        for (var s = 0u; s <= last; s += 4u) {                   // four loads at a time
+            let at = first + i + step * min(vec4u(s, s + 1u, s + 2u, s + 3u), vec4u(last));
+            let v = vec4f(partial[at.x], partial[at.y], partial[at.z], partial[at.w]);
+            o += dot(vec4f(weights[s], weights[s + 1u], weights[s + 2u], weights[s + 3u]), v);
         }
         y[(group.y * dims.heads + group.x) * n + i] = o / l;
     }

@@ -12,6 +12,7 @@
 // infinity need no arithmetic, ties are exact, and thresholds can be found digit by digit.
 // Twin: gpu/cpu/logits.h.
 const WG: u32 = 256u;
+const BATCH: u32 = 8u;
 const ADVANCE: u32 = 1u;
 const PENALIZE: u32 = 2u;
 const KEY_MINUS_INFINITY: u32 = 0x007FFFFFu;         // NaN counts as this, too
@@ -29,18 +30,42 @@ struct State {
 @group(0) @binding(4) var<storage, read_write> ring: array<u32>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
-// The key of logits[row, i] after penalties. Keskar et al. 2019, section 4.1: a token that
-// occurred has its logit divided by the penalty, or multiplied if it is not positive.
-fn logit_key(row: u32, i: u32) -> u32 {
-    var bits = logits[row * dims.stride + i];
+// The key of a logit by its bits, after penalties; n: how often the token occurred. Keskar et al.
+// 2019, section 4.1: what occurred is divided by the penalty, or multiplied if it is not positive.
+fn key_of(given: u32, n: u32) -> u32 {
+    var bits = given;
     if ((bits & 0x7FFFFFFFu) > 0x7F800000u) { return KEY_MINUS_INFINITY; }
-    if ((dims.flags & PENALIZE) != 0u && (bits & 0x7FFFFFFFu) != 0x7F800000u && counts[i] > 0u) {
+    if (n > 0u && (bits & 0x7FFFFFFFu) != 0x7F800000u) {
         let x = bitcast<f32>(bits);
         let p = state.repetition_penalty;
         bits = bitcast<u32>(select(x * p, x / p, x > 0.0) - state.presence_penalty);
     }
     if (bits == 0x80000000u) { bits = 0u; }          // -0 equals 0
     return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+}
+
+fn logit_key(row: u32, i: u32) -> u32 {
+    var n = 0u;
+    if ((dims.flags & PENALIZE) != 0u) { n = counts[i]; }
+    return key_of(logits[row * dims.stride + i], n);
+}
+
+// Keys of tokens i, i + WG, .. i + (BATCH - 1) WG, 0 (below every key) behind the vocabulary. All
+// loads come before their use, so that a thread waits for memory once.
+fn logit_keys(row: u32, i: u32) -> array<u32, BATCH> {
+    let last = dims.vocab - 1u;
+    var keys: array<u32, BATCH>;
+    var n: array<u32, BATCH>;
+    for (var j = 0u; j < BATCH; j++) {
+        keys[j] = logits[row * dims.stride + min(i + j * WG, last)];
+    }
+    if ((dims.flags & PENALIZE) != 0u) {
+        for (var j = 0u; j < BATCH; j++) { n[j] = counts[min(i + j * WG, last)]; }
+    }
+    for (var j = 0u; j < BATCH; j++) {
+        keys[j] = select(key_of(keys[j], n[j]), 0u, i + j * WG > last);
+    }
+    return keys;
 }
 
 // The value of a key, kept so far from the largest f32 that differences stay finite.

@@ -9,13 +9,12 @@
 // do not depend on the order of additions. The draw is a number below the kept mass; its order of
 // tokens is thread by thread, thread t having t, t + WG, t + 2 WG, ...
 //
-// Where top_k or top_p leave few tokens, a histogram of distances from the largest key finds a
-// bound that they are above, the tokens above it are listed, and each thread ranks one of them.
-// Else thresholds are keys found by radix select: a histogram of the leading 8 bits, then of the
-// next 8 bits of those keys that share the digit found, and so on.
+// Thresholds are found by radix select on distances from the largest key: a histogram of distances,
+// then one of those in the slot where the goal is reached, 256 times as fine, and so on. When few
+// tokens are left after the first, they are listed and each thread ranks one of them.
 const UNIT: f32 = 2147483648.0;      // mass of the most likely token
 const LIST: u32 = WG;                // most tokens listed
-const NEAR: u32 = 15u;               // a slot of distance is 2^NEAR keys: 2^-8 of a power of two
+const NEAR: u32 = 16u;               // log2 of the first slot width: 1/128 of a power of two
 const OFF: u32 = 0xFFFFFFFFu;
 
 // top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
@@ -45,7 +44,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
     workgroupBarrier();
     var key = 0u;
-    for (var i = t; i < dims.vocab; i += WG) { key = max(key, logit_key(row, i)); }
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) { key = max(key, keys[j]); }
+    }
     atomicMax(&top_key, key);
     if (t == 0u) { settings = read_settings(row); }
     let s = workgroupUniformLoad(&settings);
@@ -56,17 +58,24 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     keep.key = KEY_MINUS_INFINITY + 1u;
     keep.mass = s.least;
 
-    if (s.top_k != OFF || s.top_p != OFF) {
-        let by_mass = s.top_k == OFF;
-        let total = list_tokens(row, t, keep, by_mass, select(s.top_k, s.top_p, by_mass));
+    if (s.top_k != OFF) {
+        let limit = threshold(row, t, keep, false, s.top_k);
         let count = workgroupUniformLoad(&listed);
-        if (count > 0u && count <= LIST) {
-            draw_listed(row, t, keep, s, count, total);
+        if (count <= LIST) {
+            draw_listed(row, t, keep, s, count, s.top_k, limit.total);
             return;
         }
+        keep.key = max(keep.key, limit.key);
     }
-    if (s.top_k != OFF) { keep.key = max(keep.key, threshold(row, t, keep, false, s.top_k)); }
-    if (s.top_p != OFF) { keep.key = max(keep.key, threshold(row, t, keep, true, s.top_p)); }
+    if (s.top_p != OFF) {
+        let limit = threshold(row, t, keep, true, s.top_p);
+        let count = workgroupUniformLoad(&listed);
+        if (count <= LIST) {
+            draw_listed(row, t, keep, s, count, OFF, limit.total);
+            return;
+        }
+        keep.key = max(keep.key, limit.key);
+    }
     draw(row, t, keep, s.random);
 }
 
@@ -82,8 +91,11 @@ fn read_settings(row: u32) -> Settings {
 // Draws among all tokens that `keep` keeps.
 fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     var sum = vec2u(0u);
-    for (var i = t; i < dims.vocab; i += WG) {
-        sum = add64(sum, vec2u(kept_mass(row, i, keep), 0u));
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) {
+            sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u));
+        }
     }
     set_slot(t, sum);
     let goal = add64(scale64(sum_slots(t), random), vec2u(1u, 0u));   // 1 .. total
@@ -95,7 +107,7 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     let first = t * each;
     sum = vec2u(0u);
     for (var n = first; n < first + each; n++) {
-        sum = add64(sum, vec2u(kept_mass(row, owner.slot + n * WG, keep), 0u));
+        sum = add64(sum, vec2u(kept_mass(step_key(row, owner.slot, n), keep), 0u));
     }
     set_slot(t, sum);
     let total = sum_slots(t);
@@ -103,7 +115,7 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     if (less64(before, rest) && !less64(add64(before, sum), rest)) {
         var id = owner.slot + first * WG;
         for (var n = first; n < first + each; n++) {
-            before = add64(before, vec2u(kept_mass(row, owner.slot + n * WG, keep), 0u));
+            before = add64(before, vec2u(kept_mass(step_key(row, owner.slot, n), keep), 0u));
             if (!less64(before, rest)) {
                 id = owner.slot + n * WG;
                 break;
@@ -111,19 +123,25 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
         }
         finish(row, id);
     } else if (t == 0u && total.x == 0u && total.y == 0u) {
-        finish(row, 0u);                             // nothing to draw: all are -inf or NaN
+        finish(row, 0u);                             // nothing to draw
     }
 }
 
-// Draws among `count` listed tokens, of which thread t has number t. all: mass of all tokens, where
-// top_k is OFF.
-fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, all: vec2u) {
+fn step_key(row: u32, owner: u32, n: u32) -> u32 {
+    let i = owner + n * WG;
+    if (i >= dims.vocab) { return 0u; }
+    return logit_key(row, i);
+}
+
+// Draws among `count` listed tokens, of which thread t has number t. all: mass of those that top_p
+// chooses from, where top_k is OFF; else only listed ones can be.
+fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, top_k: u32, all: vec2u) {
     let key = list_key[t];
     let order = list_order(list_id[t]);
     var rank = 0u;
     for (var j = 0u; j < count; j++) { rank += select(0u, 1u, list_key[j] > key); }
     var mass = 0u;
-    if (t < count && rank < s.top_k) { mass = mass_of(key, keep); }
+    if (t < count && rank < top_k) { mass = mass_of(key, keep); }
     list_mass[t] = mass;
     workgroupBarrier();
 
@@ -134,7 +152,7 @@ fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, all: vec2u
         total = add64(total, m);
         if (list_key[j] > key) { above = add64(above, m); }
     }
-    if (s.top_k == OFF) { total = all; }
+    if (top_k == OFF) { total = all; }
     let out = s.top_p != OFF && !less64(above, share_goal(total, s.top_p));
     if (out || mass < keep.mass) { mass = 0u; }
     list_kept[t] = mass;
@@ -150,46 +168,13 @@ fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, all: vec2u
     let goal = add64(scale64(total, s.random), vec2u(1u, 0u));
     if (less64(before, goal) && !less64(add64(before, vec2u(mass, 0u)), goal)) {
         finish(row, list_id[t]);
+    } else if (t == 0u && count == 0u) {
+        finish(row, 0u);                             // nothing to draw: all are -inf or NaN
     }
 }
 
 // Where a token comes in the order thread by thread.
 fn list_order(id: u32) -> u32 { return ((id % WG) << 24u) | (id / WG); }
-
-// Lists the tokens from the largest key down to a bound that leaves out none of the `amount`
-// largest, or by_mass: none of the most likely that have amount / 2^32 of all mass. Sets `listed`:
-// 0 or more than LIST where the list is of no use. Returns the mass of all tokens, if by_mass.
-fn list_tokens(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> vec2u {
-    var far = vec2u(0u);
-    for (var i = t; i < dims.vocab; i += WG) {
-        let key = logit_key(row, i);
-        if (key >= keep.key) {
-            var value = 1u;
-            if (by_mass) { value = mass_of(key, keep); }
-            let slot = (keep.top_key - key) >> NEAR;
-            if (slot < 255u) { add_slot(slot, vec2u(value, 0u)); }
-            else { far = add64(far, vec2u(value, 0u)); }
-        }
-    }
-    add_slot(255u, far);
-    let total = sum_slots(t);
-    let bound = find_slot(t, select(vec2u(amount, 0u), share_goal(total, amount), by_mass)).slot;
-    if (bound < 255u) {
-        for (var i = t; i < dims.vocab; i += WG) {
-            let key = logit_key(row, i);
-            if (key >= keep.key && ((keep.top_key - key) >> NEAR) <= bound) {
-                let at = atomicAdd(&list_count, 1u);
-                if (at < LIST) {
-                    list_key[at] = key;
-                    list_id[at] = i;
-                }
-            }
-        }
-    }
-    workgroupBarrier();
-    if (t == 0u) { listed = atomicLoad(&list_count); }
-    return total;
-}
 
 // ---- which tokens, and how likely
 
@@ -204,40 +189,83 @@ fn mass_of(key: u32, keep: Keep) -> u32 {
     return select(u32(exp(d / keep.temperature) * UNIT + 0.5), u32(UNIT), d >= 0.0);
 }
 
-fn kept_mass(row: u32, i: u32, keep: Keep) -> u32 {
-    if (i >= dims.vocab) { return 0u; }
-    let key = logit_key(row, i);
+fn kept_mass(key: u32, keep: Keep) -> u32 {
     if (key < keep.key) { return 0u; }
     let mass = mass_of(key, keep);
     return select(0u, mass, mass >= keep.mass);
 }
 
+struct Limit { key: u32, total: vec2u }              // least key; what all keys have or number
+
 // The largest key such that keys >= it number at least `amount`, or by_mass: have at least
-// amount / 2^32 of the mass of all keys >= keep.key.
-fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> u32 {
+// amount / 2^32 of the mass of all keys >= keep.key. Stops when it has listed these tokens and at
+// most LIST in all: `listed` is their number then, else it is more than LIST. Contains barriers.
+fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> Limit {
+    var shift = NEAR;
+    let total = histogram(row, t, keep, by_mass, 0u, shift, true);
     var goal = vec2u(amount, 0u);
-    var prefix = 0u;
-    var mask = 0u;
-    for (var shift = 24u; shift < 32u; shift -= 8u) {            // 24 16 8 0
-        set_slot(t, vec2u(0u));
-        workgroupBarrier();
-        for (var i = t; i < dims.vocab; i += WG) {
-            let key = logit_key(row, i);
-            if (key >= keep.key && (key & mask) == prefix) {
+    if (by_mass) { goal = share_goal(total, amount); }
+    if (less64(total, goal)) { goal = total; }       // fewer than asked for: all
+    var digit = find_slot(t, goal);
+    if (digit.slot == 255u) {                        // too far: from the start, coarsely
+        shift = 24u;
+        histogram(row, t, keep, by_mass, 0u, shift, false);
+        digit = find_slot(t, goal);
+    }
+    var distance = digit.slot << shift;
+    list_tokens(row, t, keep, distance + ((1u << shift) - 1u));
+    if (workgroupUniformLoad(&listed) <= LIST) { return Limit(0u, total); }
+    while (shift > 0u) {
+        shift -= 8u;
+        goal = sub64(goal, digit.before);
+        histogram(row, t, keep, by_mass, distance, shift, false);
+        digit = find_slot(t, goal);
+        distance += digit.slot << shift;
+    }
+    return Limit(keep.top_key - distance, total);
+}
+
+// Makes slots count tokens, or by_mass: hold their mass, by distance from the largest key: slot i
+// from first + (i << shift) on, with `rest` the last one without end. Returns the sum of slots.
+fn histogram(row: u32, t: u32, keep: Keep, by_mass: bool, first: u32, shift: u32,
+             rest: bool) -> vec2u {
+    set_slot(t, vec2u(0u));
+    workgroupBarrier();
+    var far = vec2u(0u);
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) {
+            let slot = (keep.top_key - keys[j] - first) >> shift;    // wraps to more than 255
+            if (keys[j] >= keep.key && (rest || slot < 256u)) {
                 var value = 1u;
-                if (by_mass) { value = mass_of(key, keep); }
-                add_slot(255u - ((key >> shift) & 255u), vec2u(value, 0u));  // large keys first
+                if (by_mass) { value = mass_of(keys[j], keep); }
+                if (slot < 255u || !rest) { add_slot(slot, vec2u(value, 0u)); }
+                else { far = add64(far, vec2u(value, 0u)); }
             }
         }
-        let total = sum_slots(t);
-        if (by_mass && shift == 24u) { goal = share_goal(total, amount); }
-        if (less64(total, goal)) { goal = total; }               // fewer than asked for: all
-        let digit = find_slot(t, goal);
-        goal = sub64(goal, digit.before);
-        prefix |= (255u - digit.slot) << shift;
-        mask |= 255u << shift;
     }
-    return prefix;
+    if (rest) { add_slot(255u, far); }
+    return sum_slots(t);
+}
+
+// Lists the tokens within a distance of the largest key; sets `listed` to their number.
+fn list_tokens(row: u32, t: u32, keep: Keep, distance: u32) {
+    if (t == 0u) { atomicStore(&list_count, 0u); }
+    workgroupBarrier();
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) {
+            if (keys[j] >= keep.key && keep.top_key - keys[j] <= distance) {
+                let at = atomicAdd(&list_count, 1u);
+                if (at < LIST) {
+                    list_key[at] = keys[j];
+                    list_id[at] = i + j * WG;
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    if (t == 0u) { listed = atomicLoad(&list_count); }
 }
 
 // The least mass that is share / 2^32 of the total.
@@ -284,13 +312,12 @@ fn sum_before(t: u32) -> vec2u {
 }
 
 // The slot where the sum of slots 0 .. slot reaches goal, and the sum before it; after sum_slots.
-// Contains a barrier. goal is in 1 .. total; with nothing to find, the result is slot 255.
+// Contains barriers. goal is in 1 .. total; with nothing to find, the result is any slot.
 fn find_slot(t: u32, goal: vec2u) -> Found {
     let before = sum_before(t);
     let reached = !less64(add64(before, sum_range(t, t + 1u)), goal);
     if (less64(before, goal) && (reached || t == WG - 1u)) { found = Found(t, before); }
-    workgroupBarrier();
-    return found;
+    return workgroupUniformLoad(&found);
 }
 
 // ---- 64-bit numbers, and the random one
