@@ -1,6 +1,6 @@
 /* gpu_cpu.c - the CPU backend: buffers are host memory, programs are the C twins, a list is an
  * array of calls. Submitted work waits in the queue of gpu.c and runs from gpu_poll, or earlier
- * where a later call (a write, a destroy) must find it done; so calls take effect in their order. */
+ * where a later call (a write, a destroy) must find it done: calls take effect in their order. */
 #include "gpu/gpu_backend.h"
 
 #include <assert.h>

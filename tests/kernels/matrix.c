@@ -21,7 +21,8 @@ static void put_half(uint8_t *at, uint16_t half) { memcpy(at, &half, sizeof half
 static void random_row(weight_format format, uint8_t *row, uint32_t cols, uint64_t *seed) {
     const format_info *f = &formats[format];
     uint32_t blocks = cols / f->block_weights;
-    for (uint32_t i = 0; i < blocks * f->unit_bytes; i++) row[i] = (uint8_t)kernel_random_bits(seed);
+    for (uint32_t i = 0; i < blocks * f->unit_bytes; i++)
+        row[i] = (uint8_t)kernel_random_bits(seed);
     for (uint32_t b = 0; b < blocks; b++) {
         uint8_t *unit = row + (size_t)b * f->unit_bytes;
         uint8_t *scale = row + format_scales_offset(format, cols) + (size_t)b * f->scale_bytes;

@@ -9,7 +9,7 @@
  * is a subnormal. malloc'ed. */
 void *matrix_random(weight_format format, uint32_t rows, uint32_t cols, uint64_t *seed,
                     size_t *bytes);
-/* Weights of one row, exact: written from the formats' definitions, apart from gpu/cpu/weights.c. */
+/* Weights of one row, exact, by a decoder of its own. */
 void matrix_row(weight_format format, const void *matrix, uint32_t cols, uint32_t row,
                 double *out);
 

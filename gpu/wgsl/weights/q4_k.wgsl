@@ -16,8 +16,9 @@
 fn q4_k_scales(header: vec4u, r: u32) -> vec2f {
     let shift = 8u * (r & 3u);
     let early = vec2u(header.y >> shift, header.z >> shift) & vec2u(63u);
+    let top   = vec2u(header.y >> (shift + 6u), header.z >> (shift + 6u)) & vec2u(3u);
     let late  = (vec2u(header.w >> shift, header.w >> (shift + 4u)) & vec2u(15u))
-              | ((vec2u(header.y >> (shift + 6u), header.z >> (shift + 6u)) & vec2u(3u)) << vec2u(4u));
+              | (top << vec2u(4u));
     let d = vec2f(half_to_float(header.x & 0xFFFFu), half_to_float(header.x >> 16u));
     return d * vec2f(select(late, early, r < 4u));
 }
