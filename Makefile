@@ -48,7 +48,7 @@ TALE := Once upon a time there was a little fox who
 # The recursive calls see what setup has installed.
 run: setup
 	@$(MAKE) --no-print-directory -s all
-	@printf '\n%s' "$(TALE)"
+	@printf '\n> %s\n' "$(TALE)"
 	@./doppler run models/stories -p "$(TALE)" -n 160 --temp 0.7 --seed 7
 	@[ "$(SERVE)" = 0 ] || ./doppler serve --port 8080
 
