@@ -18,6 +18,8 @@
 //   softmax  one head and a part of the keys; every part finds the same maximum by itself
 //   values   four elements of the output of up to SLOTS heads: V is read once by each
 // Where heads are fewer than threads, keys are dealt to `key_lanes` and added up at the end.
+// Loops over BATCH have constant bounds so that compilers keep their arrays in registers, and most
+// models need no more than two slots (4 heads of 128).
 const WG: u32 = 64u;
 const SLOTS: u32 = 8u;
 const BATCH: u32 = 8u;               // loads that wait for memory together
@@ -68,7 +70,12 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     let key_lanes = lanes / head_lanes;
     let head_lane = (t / quads) % head_lanes;
     let key_lane = t / quads / head_lanes;
+    let slots = (heads + head_lanes - 1u) / head_lanes;
     var o: array<vec4f, SLOTS>;                      // heads head_lane + j * head_lanes
+    var rows: array<u32, SLOTS>;                     // where their weights start
+    for (var j = 0u; j < SLOTS; j++) {
+        rows[j] = min(head_lane + j * head_lanes, heads - 1u) * tile;
+    }
 
     for (var first = begin; first < end; first += tile) {
         let count = min(tile, end - first);
@@ -99,20 +106,31 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         workgroupBarrier();
         if (key_lane < key_lanes) {
             for (var j = 0u; j < SLOTS; j++) {
-                let h = head_lane + j * head_lanes;
-                if (h < heads) { o[j] *= rescale[h]; }
+                if (j >= slots) { break; }
+                o[j] *= rescale[rows[j] / tile];
             }
-            for (var i = key_lane; i < count; i += BATCH * key_lanes) {
+            let column = values + first * quads + quad;
+            var i = key_lane;
+            for (; i + (BATCH - 1u) * key_lanes < count; i += BATCH * key_lanes) {
                 var v: array<vec4f, BATCH>;
                 for (var b = 0u; b < BATCH; b++) {
-                    let key = first + min(i + b * key_lanes, count - 1u);
-                    v[b] = kv_load4(values + key * quads + quad);
+                    v[b] = kv_load4(column + (i + b * key_lanes) * quads);
                 }
-                for (var b = 0u; b < BATCH && i + b * key_lanes < count; b++) {
-                    for (var j = 0u; j < SLOTS; j++) {
-                        let h = head_lane + j * head_lanes;
-                        if (h < heads) { o[j] += weights[h * tile + i + b * key_lanes] * v[b]; }
+                for (var b = 0u; b < BATCH; b++) {
+                    let key = i + b * key_lanes;
+                    o[0] += weights[rows[0] + key] * v[b];
+                    o[1] += weights[rows[1] + key] * v[b];
+                    for (var j = 2u; j < SLOTS; j++) {
+                        if (j >= slots) { break; }
+                        o[j] += weights[rows[j] + key] * v[b];
                     }
+                }
+            }
+            for (; i < count; i += key_lanes) {
+                let v = kv_load4(column + i * quads);
+                for (var j = 0u; j < SLOTS; j++) {
+                    if (j >= slots) { break; }
+                    o[j] += weights[rows[j] + i] * v;
                 }
             }
         }
@@ -147,16 +165,18 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
 fn score4(key: u32, h: u32, heads: u32, quads: u32) -> vec4f {
     let q = min(vec4u(h, h + 1u, h + 2u, h + 3u), vec4u(heads - 1u)) * quads;
     var s = vec4f(0.0);
-    for (var i = 0u; i < quads; i += BATCH) {
+    var i = 0u;
+    for (; i + BATCH <= quads; i += BATCH) {
         var k: array<vec4f, BATCH>;
-        for (var b = 0u; b < BATCH; b++) { k[b] = kv_load4(key + min(i + b, quads - 1u)); }
-        for (var b = 0u; b < BATCH && i + b < quads; b++) {
-            let at = q + i + b;
-            s += vec4f(dot(query[at.x], k[b]), dot(query[at.y], k[b]),
-                       dot(query[at.z], k[b]), dot(query[at.w], k[b]));
-        }
+        for (var b = 0u; b < BATCH; b++) { k[b] = kv_load4(key + i + b); }
+        for (var b = 0u; b < BATCH; b++) { s += dots(q + i + b, k[b]); }
     }
+    for (; i < quads; i++) { s += dots(q + i, kv_load4(key + i)); }
     return s;
+}
+
+fn dots(q: vec4u, k: vec4f) -> vec4f {
+    return vec4f(dot(query[q.x], k), dot(query[q.y], k), dot(query[q.z], k), dot(query[q.w], k));
 }
 
 fn store4(i: u32, v: vec4f) {

@@ -10,7 +10,8 @@
 //   2        dims     uniform
 //
 // Dispatch: heads, tokens. splits <= SPLITS.
-const WG: u32 = 64u;
+const WG: u32 = 128u;
+const BATCH: u32 = 8u;               // loads that wait for memory together
 const SPLITS: u32 = 256u;            // ATTENTION_MAX_SPLITS of gpu/dims.h
 
 struct Dims { heads: u32, head_dim: u32, tokens: u32, splits: u32 }
@@ -35,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     workgroupBarrier();
     var top = maxima[0];
     for (var s = 1u; s <= last; s++) { top = max(top, maxima[s]); }
-    for (var s = t; s < (last | 3u) + 1u; s += WG) {
+    for (var s = t; s < SPLITS; s += WG) {
         weights[s] = select(0.0, exp(maxima[min(s, last)] - top), s <= last);
     }
     workgroupBarrier();
@@ -43,10 +44,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     for (var s = 0u; s <= last; s++) { l += weights[s] * sums[s]; }
     for (var i = t; i < n; i += WG) {
         var o = 0.0;
-        for (var s = 0u; s <= last; s += 4u) {                   // four loads at a time
-            let at = first + i + step * min(vec4u(s, s + 1u, s + 2u, s + 3u), vec4u(last));
-            let v = vec4f(partial[at.x], partial[at.y], partial[at.z], partial[at.w]);
-            o += dot(vec4f(weights[s], weights[s + 1u], weights[s + 2u], weights[s + 3u]), v);
+        for (var s = 0u; s <= last; s += BATCH) {
+            var v: array<f32, BATCH>;
+            for (var b = 0u; b < BATCH; b++) {
+                v[b] = partial[first + i + step * min(s + b, last)];
+            }
+            for (var b = 0u; b < BATCH; b++) { o += weights[s + b] * v[b]; }
         }
         y[(group.y * dims.heads + group.x) * n + i] = o / l;
     }

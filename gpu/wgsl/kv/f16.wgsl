@@ -5,12 +5,16 @@
 // Twin: gpu/cpu/kv.h.
 const KV_WORDS: u32 = 2u;            // of four elements
 
-// Elements 4 i .. 4 i + 3 of the cache. half_to_float is half.wgsl's.
+// Elements 4 i .. 4 i + 3 of the cache. With the exponent rebiased by 112, a half of exponent 0 and
+// mantissa m reads as 2^-15 (1 + m / 1024); what it means is 2^-14 m / 1024. There is no infinity.
 fn kv_load4(i: u32) -> vec4f {
     let a = kv[2u * i];
     let b = kv[2u * i + 1u];
-    return vec4f(half_to_float(a & 0xFFFFu), half_to_float(a >> 16u),
-                 half_to_float(b & 0xFFFFu), half_to_float(b >> 16u));
+    let h = vec4u(a << 16u, a, b << 16u, b);
+    let bits = ((h & vec4u(0x7FFF0000u)) >> vec4u(3u)) + vec4u(0x38000000u);
+    let v = bitcast<vec4f>(bits);
+    let f = select(v, 2.0 * v - 6.103515625e-5, bits < vec4u(0x38800000u));
+    return bitcast<vec4f>(bitcast<vec4u>(f) | (h & vec4u(0x80000000u)));
 }
 
 fn kv_encode4(v: vec4f) -> array<u32, KV_WORDS> {
