@@ -24,9 +24,11 @@
 KERNELS(X)
 #undef X
 extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
-    wgsl_weights_q8_0[], wgsl_weights_q4_k[], wgsl_weights_q6_k[];
+    wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
+    wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[];
 extern const char wgsl_half[];                /* linked with every format */
+extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[];
 
 const kernel kernels[KERNEL_COUNT] = {
@@ -37,10 +39,18 @@ const kernel kernels[KERNEL_COUNT] = {
 
 const char *const kv_names[KV_COUNT] = {[KV_F16] = "f16", [KV_F32] = "f32"};
 
-static const char *const weight_sources[FORMAT_COUNT] = {
-    [FORMAT_F32] = wgsl_weights_f32,   [FORMAT_F16] = wgsl_weights_f16,
-    [FORMAT_BF16] = wgsl_weights_bf16, [FORMAT_Q8_0] = wgsl_weights_q8_0,
-    [FORMAT_Q4_K] = wgsl_weights_q4_k, [FORMAT_Q6_K] = wgsl_weights_q6_k,
+/* A format's own text, and what it is linked with beside half.wgsl, or NULL. */
+static const char *const weight_sources[FORMAT_COUNT][2] = {
+    [FORMAT_F32]   = {wgsl_weights_f32},
+    [FORMAT_F16]   = {wgsl_weights_f16},
+    [FORMAT_BF16]  = {wgsl_weights_bf16},
+    [FORMAT_Q4_0]  = {wgsl_weights_q4_0},
+    [FORMAT_Q5_0]  = {wgsl_weights_q5_0},
+    [FORMAT_Q8_0]  = {wgsl_weights_q8_0},
+    [FORMAT_Q4_K]  = {wgsl_weights_q4_k, wgsl_k_scales},
+    [FORMAT_Q5_K]  = {wgsl_weights_q5_k, wgsl_k_scales},
+    [FORMAT_Q6_K]  = {wgsl_weights_q6_k},
+    [FORMAT_MXFP4] = {wgsl_weights_mxfp4},
 };
 static const char *const kv_sources[KV_COUNT] = {[KV_F16] = wgsl_kv_f16, [KV_F32] = wgsl_kv_f32};
 
@@ -58,7 +68,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
                              .format = format};
     const char *linked = "";
     if (k->link == LINK_WEIGHTS) {
-        desc.sources[1] = weight_sources[format];
+        desc.sources[1] = weight_sources[format][0];
+        desc.sources[3] = weight_sources[format][1];
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         desc.sources[1] = kv_sources[format];

@@ -17,7 +17,8 @@ enum { READ_BYTES = 1 << 20, MAX_SHARDS = 100000, RUN_WEIGHTS = 32, WIDEST_WEIGH
 
 const char *const convert_targets[TARGET_COUNT] = {
     [TARGET_KEEP] = "keep", [TARGET_F32] = "f32",   [TARGET_F16] = "f16",
-    [TARGET_BF16] = "bf16", [TARGET_Q8_0] = "q8_0", [TARGET_Q4_K_M] = "q4_k_m"};
+    [TARGET_BF16] = "bf16", [TARGET_Q8_0] = "q8_0", [TARGET_Q4_K_M] = "q4_k_m",
+    [TARGET_MXFP4] = "mxfp4"};
 
 typedef enum stage {
     STAGE_TENSORS, STAGE_TOKENIZER, STAGE_HASHES, STAGE_MANIFEST, STAGE_DONE
@@ -26,7 +27,6 @@ typedef enum stage {
 struct convert {
     convert_input input;         /* borrowed */
     manifest m;                  /* owned; also the arena of everything below */
-    weight_format *wanted;       /* [tensors] */
     uint64_t *starts;            /* [tensors] in the stream */
     uint64_t stream_bytes, shard_bytes;
     uint8_t *hashes;             /* [blocks, 32] */
@@ -63,19 +63,21 @@ static bool more_bits(uint32_t layer, uint32_t layers) {
 
 /* Q4_K_M is llama.cpp's mixture (llama_tensor_get_type, LLAMA_FTYPE_MOSTLY_Q4_K_M) except for an
  * embedding that is not the head as well: only one row of it is read per token, so it stays bf16.
- * Vectors are f32 always. */
+ * MXFP4 has the same embedding and head. Vectors are f32 always. */
 static weight_format wanted_format(const convert_input *in, const source_tensor *s) {
     static const weight_format plain[TARGET_COUNT] = {
         [TARGET_F32] = FORMAT_F32, [TARGET_F16] = FORMAT_F16, [TARGET_BF16] = FORMAT_BF16,
-        [TARGET_Q8_0] = FORMAT_Q8_0, [TARGET_Q4_K_M] = FORMAT_Q4_K};
+        [TARGET_Q8_0] = FORMAT_Q8_0, [TARGET_Q4_K_M] = FORMAT_Q4_K,
+        [TARGET_MXFP4] = FORMAT_MXFP4};
     if (!roles[s->role].matrix) return FORMAT_F32;
     if (in->target == TARGET_KEEP) return s->format;
-    if (in->target != TARGET_Q4_K_M) return plain[in->target];
-    bool mixed = s->role == ROLE_ATTN_V || s->role == ROLE_FFN_DOWN;
+    bool is_mixture = in->target == TARGET_Q4_K_M;
+    if (!is_mixture && in->target != TARGET_MXFP4) return plain[in->target];
     if (s->role == ROLE_EMBEDDING) return in->model->tied_head ? FORMAT_Q6_K : FORMAT_BF16;
-    if (s->role == ROLE_HEAD || (mixed && more_bits(s->layer, in->model->layers)))
+    bool is_mixed = is_mixture && (s->role == ROLE_ATTN_V || s->role == ROLE_FFN_DOWN);
+    if (s->role == ROLE_HEAD || (is_mixed && more_bits(s->layer, in->model->layers)))
         return FORMAT_Q6_K;
-    return FORMAT_Q4_K;
+    return plain[in->target];
 }
 
 static uint64_t align_up(uint64_t bytes) {
@@ -85,13 +87,11 @@ static uint64_t align_up(uint64_t bytes) {
 static bool plan_tensor(convert *c, uint32_t i) {
     const source_tensor *s = &c->input.sources[i];
     rdrr_tensor *t = &c->m.tensors[i];
-    c->wanted[i] = wanted_format(&c->input, s);
-    bool suits = !roles[s->role].matrix || format_suits(c->wanted[i], s->cols);
     *t = (rdrr_tensor){
         .name = arena_text(&c->m.memory, s->name, strlen(s->name)),
         .role = s->role,
         .layer = s->layer,
-        .format = suits ? c->wanted[i] : FORMAT_Q8_0,
+        .format = wanted_format(&c->input, s),
         .rows = s->rows,
         .cols = s->cols,
     };
@@ -175,9 +175,8 @@ static doppler_status plan(error *e, convert *c) {
     m->producer = "doppler " DOPPLER_VERSION;
     m->tokenizer = (rdrr_file){.file = RDRR_TOKENIZER, .bytes = in->tokenizer_bytes};
     m->tensors = arena_array(&m->memory, in->source_count, sizeof *m->tensors);
-    c->wanted = arena_array(&m->memory, in->source_count, sizeof *c->wanted);
     c->starts = arena_array(&m->memory, in->source_count, sizeof *c->starts);
-    if (!m->tensors || !c->wanted || !c->starts)
+    if (!m->tensors || !c->starts)
         return fail(e, DOPPLER_NO_MEMORY, no_memory, in->source_count);
     for (; m->tensor_count < in->source_count; m->tensor_count++)
         if (!plan_tensor(c, m->tensor_count))
@@ -391,7 +390,6 @@ doppler_status convert_next(error *e, convert *c, convert_step *step) {
 }
 
 const manifest *convert_manifest(const convert *c) { return &c->m; }
-weight_format convert_wanted(const convert *c, uint32_t tensor) { return c->wanted[tensor]; }
 const uint8_t *convert_package_id(const convert *c) { return c->package_id; }
 
 void convert_progress(const convert *c, uint64_t *done, uint64_t *total) {

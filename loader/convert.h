@@ -18,6 +18,7 @@ typedef enum convert_target {
     TARGET_KEEP,                 /* every matrix as the source has it, bit for bit */
     TARGET_F32, TARGET_F16, TARGET_BF16, TARGET_Q8_0,
     TARGET_Q4_K_M,               /* llama.cpp's mixture: see wanted_format */
+    TARGET_MXFP4,                /* but for embedding and head, as in Q4_K_M */
     TARGET_COUNT
 } convert_target;
 
@@ -62,8 +63,6 @@ doppler_status convert_next(error *e, convert *c, convert_step *step);
 
 /* The plan; hashes are filled in as they come. Tensor i is made of source i. */
 const manifest *convert_manifest(const convert *c);
-/* What the target asks for tensor i, before a row length made it fall back to q8_0. */
-weight_format convert_wanted(const convert *c, uint32_t tensor);
 /* SHA-256 of the manifest, after CONVERT_DONE. */
 const uint8_t *convert_package_id(const convert *c);
 /* Bytes of source tensors read, and of all. */

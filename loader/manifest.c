@@ -366,9 +366,6 @@ static doppler_status read_storage(reading *r, const char *what, const json *nod
         cols->integer != t->cols)
         return fail(r->e, DOPPLER_BAD_FILE, "%s: \"shape\" is not [%u, %u], which %s has in this "
                     "model", what, t->rows, t->cols, roles[t->role].name);
-    if (roles[t->role].matrix && !format_suits(t->format, t->cols))
-        return fail(r->e, DOPPLER_BAD_FILE, "%s: rows of %u weights cannot be %s", what, t->cols,
-                    dtype);
     if ((status = json_u64(r->e, what, node, "bytes", INT64_MAX, &t->bytes))) return status;
     uint64_t bytes = rdrr_tensor_bytes(t->role, t->format, t->rows, t->cols);
     if (t->bytes == bytes) return DOPPLER_OK;

@@ -1,24 +1,18 @@
-/* quantize.c - rows of every format: the plain ones, q8_0, and the row around the K formats.
+/* quantize.c - rows of every format: the plain ones, and the row around the quantized blocks.
  *
  * Loops run over neighbouring weights without branches, so that the compiler vectorizes them. */
 #include "loader/quantize.h"
 
 #include <assert.h>
-#include <float.h>
 #include <string.h>
 
 #include "gpu/cpu/weights.h"
-#include "loader/quantize_k.h"
+#include "loader/quantize_blocks.h"
 
 uint16_t quantize_scale(float scale) {
     scale = clamp(scale, 0.0f, 65504.0f);
     uint16_t half = float_to_half(scale);
     return (uint16_t)(half + (half_to_float(half) < scale * 0.99f));
-}
-
-static void put_half(uint8_t *out, uint16_t half) {
-    out[0] = (uint8_t)half;
-    out[1] = (uint8_t)(half >> 8);
 }
 
 static uint32_t float_bits(float value) {
@@ -55,87 +49,50 @@ static void make_finite(const float *x, uint32_t count, float *out) {
     }
 }
 
-/* The sum of squares of what d leaves of x: [32] f32. Four rounds of eight lanes. */
-static float q8_0_error(const float *x, float d) {
-    enum { LANES = 8 };
-    float inverse = reciprocal(d), error[LANES] = {0}, sum = 0.0f;
-    for (int i = 0; i < 32; i += LANES) {
-        for (int j = 0; j < LANES; j++) {
-            float t = x[i + j];
-            float off = t - d * nearest(t * inverse, -127.0f, 127.0f);
-            error[j] += off * off;
-        }
-    }
-    for (int j = 0; j < LANES; j++) sum += error[j];
-    return sum;
-}
-
-/* w[i] = d * q[i], i in 0..31, q in -127..127. x: [32] f32, finite; q: [32] int8; returns f16 d.
- *
- * The largest weight gets q = most; the best of a few is taken, the first of equals. So a decoded
- * block, whose own d is among those tried and without error, is quantized to itself. */
-static uint16_t quantize_q8_0(const float *x, uint8_t *q) {
-    enum { MOST = 127, LEAST = 118 };
-    uint32_t largest = 0;
-    for (int i = 0; i < 32; i++) {
-        uint32_t bits = float_bits(x[i]) & 0x7fffffff;       /* orders as |x| does */
-        largest = bits > largest ? bits : largest;
-    }
-    float extreme, best = FLT_MAX;
-    memcpy(&extreme, &largest, sizeof extreme);
-    uint16_t chosen = 0;
-    for (int most = MOST; most >= LEAST; most--) {
-        uint16_t half = quantize_scale(extreme / (float)most);
-        float error = q8_0_error(x, half_to_float(half));
-        chosen = error < best ? half : chosen;
-        best = error < best ? error : best;
-    }
-    float inverse = reciprocal(half_to_float(chosen));
-    for (int i = 0; i < 32; i++)
-        q[i] = (uint8_t)(int8_t)nearest(x[i] * inverse, -127.0f, 127.0f);
-    return chosen;
-}
-
-/* One block's unit; where the format keeps its scale behind the units, returns it as f16. */
-typedef uint16_t block_fn(const float *x, uint8_t *unit);
-
-static uint16_t block_q4_k(const float *x, uint8_t *unit) {
-    quantize_q4_k(x, unit);
-    return 0;
-}
-
-static void quantize_blocks(weight_format format, block_fn *block, const float *x, uint32_t cols,
-                            uint8_t *row) {
-    const format_info *f = &formats[format];
-    uint8_t *scales = row + format_scales_offset(format, cols);
-    float finite[K_WEIGHTS];
-    assert(f->block_weights <= K_WEIGHTS);
-    for (uint32_t i = 0; i < cols / f->block_weights; i++) {
-        make_finite(x + (size_t)i * f->block_weights, f->block_weights, finite);
-        uint16_t scale = block(finite, row + (size_t)i * f->unit_bytes);
-        if (f->scale_bytes) put_half(scales + 2 * (size_t)i, scale);
-    }
-}
-
 typedef void plain_fn(const float *x, uint32_t cols, uint8_t *row);
+typedef void block_fn(const float *x, block_bytes to);
 
 static const struct {
     plain_fn *plain;             /* the whole row; or NULL and */
-    block_fn *block;             /* one block of it */
+    block_fn *block;             /* one block of it; or NULL too: not made */
 } quantizers[FORMAT_COUNT] = {
-    [FORMAT_F32]  = {.plain = quantize_f32},
-    [FORMAT_F16]  = {.plain = quantize_f16},
-    [FORMAT_BF16] = {.plain = quantize_bf16},
-    [FORMAT_Q8_0] = {.block = quantize_q8_0},
-    [FORMAT_Q4_K] = {.block = block_q4_k},
-    [FORMAT_Q6_K] = {.block = quantize_q6_k},
+    [FORMAT_F32]   = {.plain = quantize_f32},
+    [FORMAT_F16]   = {.plain = quantize_f16},
+    [FORMAT_BF16]  = {.plain = quantize_bf16},
+    [FORMAT_Q5_0]  = {.block = quantize_q5_0},
+    [FORMAT_Q8_0]  = {.block = quantize_q8_0},
+    [FORMAT_Q4_K]  = {.block = quantize_q4_k},
+    [FORMAT_Q6_K]  = {.block = quantize_q6_k},
+    [FORMAT_MXFP4] = {.block = quantize_mxfp4},
 };
 
-void quantize_row(weight_format format, const float *x, uint32_t cols, uint8_t *row) {
-    assert(format < FORMAT_COUNT && format_suits(format, cols));
+bool quantize_makes(weight_format format) {
+    return quantizers[format].plain || quantizers[format].block;
+}
+
+/* The last block is filled up with zeros, which cost the others nothing: no error to weigh. */
+static void quantize_blocks(weight_format format, const float *x, uint32_t cols, uint8_t *row) {
     const format_info *f = &formats[format];
-    size_t used = (size_t)cols / f->block_weights * (f->unit_bytes + f->scale_bytes);
+    block_bytes to = {row, row + format_high_offset(format, cols),
+                      row + format_scales_offset(format, cols)};
+    float finite[K_WEIGHTS] = {0};
+    assert(f->block_weights <= K_WEIGHTS);
+    for (uint32_t first = 0; first < cols; first += f->block_weights) {
+        uint32_t left = cols - first, count = left < f->block_weights ? left : f->block_weights;
+        make_finite(x + first, count, finite);
+        for (uint32_t i = count; i < f->block_weights; i++) finite[i] = 0.0f;
+        quantizers[format].block(finite, to);
+        to.unit += f->unit_bytes;
+        to.high += f->high_bytes;
+        to.scale += f->scale_bytes;
+    }
+}
+
+void quantize_row(weight_format format, const float *x, uint32_t cols, uint8_t *row) {
+    assert(format < FORMAT_COUNT && format_suits(cols) && quantize_makes(format));
+    size_t used = format_scales_offset(format, cols)
+                + (size_t)format_blocks(format, cols) * formats[format].scale_bytes;
     memset(row + used, 0, (size_t)format_row_bytes(format, cols) - used);
     if (quantizers[format].plain) quantizers[format].plain(x, cols, row);
-    else quantize_blocks(format, quantizers[format].block, x, cols, row);
+    else quantize_blocks(format, x, cols, row);
 }

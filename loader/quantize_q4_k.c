@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "gpu/cpu/weights.h"
-#include "loader/quantize_k.h"
+#include "loader/quantize_blocks.h"
 
 enum { RUNS = 8, RUN_WEIGHTS = K_WEIGHTS / RUNS, LEVELS = 15, PARTS = 63 };
 
@@ -223,11 +223,8 @@ static void choose(const runs *r, choice *c) {
 }
 
 static void pack(const float *x, const choice *c, uint8_t *unit) {
-    uint16_t d = float_to_half(c->d), dmin = float_to_half(c->dmin);
-    unit[0] = (uint8_t)d;
-    unit[1] = (uint8_t)(d >> 8);
-    unit[2] = (uint8_t)dmin;
-    unit[3] = (uint8_t)(dmin >> 8);
+    put_half(unit, float_to_half(c->d));
+    put_half(unit + 2, float_to_half(c->dmin));
     for (int j = 0; j < RUNS / 2; j++) {
         int sc = (int)c->sc[j], mn = (int)c->mn[j];
         int sc4 = (int)c->sc[j + 4], mn4 = (int)c->mn[j + 4];
@@ -249,10 +246,10 @@ static void pack(const float *x, const choice *c, uint8_t *unit) {
     }
 }
 
-void quantize_q4_k(const float *x, uint8_t *unit) {
+void quantize_q4_k(const float *x, block_bytes to) {
     runs r;
     choice c;
     load(x, &r);
     choose(&r, &c);
-    pack(x, &c, unit);
+    pack(x, &c, to.unit);
 }

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "gpu/cpu/weights.h"
-#include "loader/quantize_k.h"
+#include "loader/quantize_blocks.h"
 
 enum { LANES = 8, GROUP_WEIGHTS = 16, SETS = K_WEIGHTS / GROUP_WEIGHTS / LANES, PARTS = 127 };
 
@@ -149,12 +149,12 @@ static void pack(const float *x, const choice *c, float d, uint8_t *unit) {
     }
 }
 
-uint16_t quantize_q6_k(const float *x, uint8_t *unit) {
+void quantize_q6_k(const float *x, block_bytes to) {
     groups g[SETS];
     choice c[SETS];
     for (int s = 0; s < SETS; s++) load(x + s * LANES * GROUP_WEIGHTS, &g[s]);
     memset(c, 0, sizeof c);
     float d = choose(g, c);
-    pack(x, c, d, unit);
-    return float_to_half(d);
+    pack(x, c, d, to.unit);
+    put_half(to.scale, float_to_half(d));
 }

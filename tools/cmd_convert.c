@@ -59,17 +59,6 @@ static doppler_status prepare(error *e, job *j) {
     return convert_create(e, &input, &j->c);
 }
 
-static void tell_fallbacks(const job *j) {
-    const manifest *m = convert_manifest(j->c);
-    for (uint32_t i = 0; i < m->tensor_count && !j->quiet; i++) {
-        const rdrr_tensor *t = &m->tensors[i];
-        weight_format wanted = convert_wanted(j->c, i);
-        if (t->format != wanted)
-            fprintf(stderr, "%s: %s, since rows of %" PRIu32 " are no whole blocks of %s\n",
-                    t->name, formats[t->format].name, t->cols, formats[wanted].name);
-    }
-}
-
 static doppler_status write_step(error *e, job *j, const convert_step *step, sha256 *whole) {
     doppler_status status = staging_write(e, &j->package, step->file, step->offset, step->from,
                                           step->bytes);
@@ -122,7 +111,7 @@ int cmd_convert(int argc, char **argv) {
     const option options[] = {
         {"input", 'i', OPTION_TEXT, &j.in, "IN", "the same as the argument", 0, 0},
         {"output", 'o', OPTION_TEXT, &j.out, "OUT", "the same as the argument", 0, 0},
-        {"quantize", 'q', OPTION_CHOICE, &j.target, "keep|f32|f16|bf16|q8_0|q4_k_m",
+        {"quantize", 'q', OPTION_CHOICE, &j.target, "keep|f32|f16|bf16|q8_0|q4_k_m|mxfp4",
          "format of the matrices; default keep: as they are", 0, 0},
         {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
          "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
@@ -134,10 +123,7 @@ int cmd_convert(int argc, char **argv) {
     if (code >= 0) return code;
     error e = {0};
     doppler_status status = prepare(&e, &j);
-    if (!status) {
-        tell_fallbacks(&j);
-        status = execute(&e, &j);
-    }
+    if (!status) status = execute(&e, &j);
     staging_free(&j.package);
     convert_destroy(j.c);
     checkpoint_free(&j.source);

@@ -1,7 +1,8 @@
 /* weights.c - decoders of the stored formats of memory/format.h, as plain loops that compilers
  * vectorize. Every product is exact in f32 (an f16 scale has 11 bits, the integers it meets at
- * most 10 together); only the difference in q4_k rounds. So the order of operations is free, and
- * results equal ggml's dequantization bit for bit. Source of the K formats: ggml-quants.c. */
+ * most 11 together); only the difference in q4_k and q5_k rounds. So the order of operations is
+ * free, and results equal ggml's dequantization bit for bit. Source of the quantized formats:
+ * ggml-quants.c. */
 #include "gpu/cpu/weights.h"
 
 #include <assert.h>
@@ -11,63 +12,125 @@ enum { RUN = 32, BLOCK = 256 };
 
 static uint16_t half_at(const uint8_t *bytes) { return (uint16_t)(bytes[0] | bytes[1] << 8); }
 
-/* ---- formats: `count` weights whose first is number `first` of a row; scales of all its blocks */
+/* ---- formats: `count` weights whose first is number `first` of a row, from the row's planes */
 
-static void decode_f32(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                       float *out) {
-    (void)scales;
-    memcpy(out, row + (size_t)first * 4, (size_t)count * 4);
+typedef struct planes { const uint8_t *units, *high, *scales; } planes;
+
+static void decode_f32(planes p, uint32_t first, uint32_t count, float *out) {
+    memcpy(out, p.units + (size_t)first * 4, (size_t)count * 4);
 }
 
-static void decode_f16(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                       float *out) {
-    (void)scales;
+static void decode_f16(planes p, uint32_t first, uint32_t count, float *out) {
     uint16_t w[RUN];
     for (uint32_t r = 0; r < count; r += RUN) {
-        memcpy(w, row + (size_t)(first + r) * 2, sizeof w);
+        memcpy(w, p.units + (size_t)(first + r) * 2, sizeof w);
         for (uint32_t i = 0; i < RUN; i++) out[r + i] = half_to_float(w[i]);
     }
 }
 
-static void decode_bf16(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                        float *out) {
-    (void)scales;
+static void decode_bf16(planes p, uint32_t first, uint32_t count, float *out) {
     uint16_t w[RUN];
     uint32_t bits[RUN];
     for (uint32_t r = 0; r < count; r += RUN) {
-        memcpy(w, row + (size_t)(first + r) * 2, sizeof w);
+        memcpy(w, p.units + (size_t)(first + r) * 2, sizeof w);
         for (uint32_t i = 0; i < RUN; i++) bits[i] = (uint32_t)w[i] << 16;
         memcpy(out + r, bits, sizeof bits);
     }
 }
 
+/* w[i] = d * (q[i] - 8); byte i of the unit holds q[i] (low nibble) and q[i + 16] (high). */
+static void decode_q4_0(planes p, uint32_t first, uint32_t count, float *out) {
+    for (uint32_t b = first / RUN; count; b++, count -= RUN, out += RUN) {
+        const uint8_t *q = p.units + (size_t)b * 16;
+        float d = half_to_float(half_at(p.scales + (size_t)b * 2));
+        for (uint32_t i = 0; i < 16; i++) {
+            out[i] = d * (float)((q[i] & 15) - 8);
+            out[i + 16] = d * (float)((q[i] >> 4) - 8);
+        }
+    }
+}
+
+/* w[i] = d * (q[i] - 16); nibbles as in q4_0, bit 4 of q[i] is bit i of the block's high word. */
+static void decode_q5_0(planes p, uint32_t first, uint32_t count, float *out) {
+    for (uint32_t b = first / RUN; count; b++, count -= RUN, out += RUN) {
+        const uint8_t *q = p.units + (size_t)b * 16, *h = p.high + (size_t)b * 4;
+        float d = half_to_float(half_at(p.scales + (size_t)b * 2));
+        uint32_t low = h[0] | (uint32_t)h[1] << 8, high = h[2] | (uint32_t)h[3] << 8;
+        for (uint32_t i = 0; i < 16; i++) {
+            out[i] = d * (float)((int32_t)((q[i] & 15u) | (low >> i & 1) << 4) - 16);
+            out[i + 16] = d * (float)((int32_t)(q[i] >> 4 | (high >> i & 1) << 4) - 16);
+        }
+    }
+}
+
 /* w[i] = d * q[i] */
-static void decode_q8_0(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                        float *out) {
+static void decode_q8_0(planes p, uint32_t first, uint32_t count, float *out) {
     for (uint32_t r = 0; r < count; r += RUN) {
-        const int8_t *q = (const int8_t *)row + first + r;
-        float d = half_to_float(half_at(scales + (first + r) / RUN * 2));
+        const int8_t *q = (const int8_t *)p.units + first + r;
+        float d = half_to_float(half_at(p.scales + (first + r) / RUN * 2));
         for (uint32_t i = 0; i < RUN; i++) out[r + i] = d * (float)q[i];
     }
 }
 
-/* w[i] = d * sc[i / 32] * q[i] - dmin * mn[i / 32]; the block is d, dmin, 12 bytes of 6-bit
- * (sc, mn), 128 bytes of nibbles: 32 bytes hold runs 2c (low) and 2c + 1 (high). */
-static void decode_q4_k(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                        float *out) {
-    (void)scales;
-    for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
-        const uint8_t *block = row + (size_t)(first / BLOCK + b) * 144;
-        const uint8_t *packed = block + 4;
-        float d = half_to_float(half_at(block)), dmin = half_to_float(half_at(block + 2));
-        for (uint32_t r = 0; r < 8; r++) {
-            uint32_t sc = r < 4 ? packed[r] & 63u : (packed[r + 4] & 15u) | packed[r - 4] >> 6 << 4;
-            uint32_t mn = r < 4 ? packed[r + 4] & 63u : packed[r + 4] >> 4 | packed[r] >> 6 << 4;
+/* w[i] = 2^(e - 128) * t[q[i]]; nibbles as in q4_0: E2M1, whose doubles t are integers. The power
+ * is subnormal for e < 2 and finite for e = 255, which is no number in the OCP's E8M0 but one in
+ * ggml's, where products may be infinite. */
+static void decode_mxfp4(planes p, uint32_t first, uint32_t count, float *out) {
+    static const int8_t twice[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    for (uint32_t b = first / RUN; count; b++, count -= RUN, out += RUN) {
+        const uint8_t *q = p.units + (size_t)b * 16;
+        uint32_t e = p.scales[b];
+        float scale = float_of_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+        for (uint32_t i = 0; i < 16; i++) {
+            out[i] = scale * (float)twice[q[i] & 15];
+            out[i + 16] = scale * (float)twice[q[i] >> 4];
+        }
+    }
+}
+
+/* Runs that a part of a row needs of its block b: 8, but of the last what is left of count. */
+static uint32_t runs_of(uint32_t count, uint32_t b) {
+    return count - b * BLOCK < BLOCK ? (count - b * BLOCK) / RUN : BLOCK / RUN;
+}
+
+/* (d * sc, dmin * mn) of run r of a q4_k or q5_k block, which begins with d, dmin, 12 bytes of
+ * 6-bit (sc, mn). */
+typedef struct run_scales { float scale, low; } run_scales;
+
+static run_scales k_scales(const uint8_t *block, uint32_t r) {
+    const uint8_t *packed = block + 4;
+    uint32_t sc = r < 4 ? packed[r] & 63u : (packed[r + 4] & 15u) | packed[r - 4] >> 6 << 4;
+    uint32_t mn = r < 4 ? packed[r + 4] & 63u : packed[r + 4] >> 4 | packed[r] >> 6 << 4;
+    return (run_scales){half_to_float(half_at(block)) * (float)sc,
+                        half_to_float(half_at(block + 2)) * (float)mn};
+}
+
+/* w[i] = d * sc[i / 32] * q[i] - dmin * mn[i / 32]; the block is the header of k_scales() and 128
+ * bytes of nibbles: 32 bytes hold runs 2c (low) and 2c + 1 (high). */
+static void decode_q4_k(planes p, uint32_t first, uint32_t count, float *out) {
+    for (uint32_t b = 0; b * BLOCK < count; b++) {
+        const uint8_t *block = p.units + (size_t)(first / BLOCK + b) * 144;
+        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
             const uint8_t *q = block + 16 + r / 2 * RUN;
-            float scale = d * (float)sc, low = dmin * (float)mn;
+            run_scales s = k_scales(block, r);
             uint32_t shift = r % 2 * 4;
             for (uint32_t i = 0; i < RUN; i++)
-                out[r * RUN + i] = scale * (float)(q[i] >> shift & 15) - low;
+                out[i] = s.scale * (float)(q[i] >> shift & 15) - s.low;
+        }
+    }
+}
+
+/* As q4_k, with 32 bytes between header and nibbles: bit r of byte i is bit 4 of weight i of run
+ * r. */
+static void decode_q5_k(planes p, uint32_t first, uint32_t count, float *out) {
+    for (uint32_t b = 0; b * BLOCK < count; b++) {
+        const uint8_t *block = p.units + (size_t)(first / BLOCK + b) * 176, *h = block + 16;
+        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
+            const uint8_t *q = block + 48 + r / 2 * RUN;
+            run_scales s = k_scales(block, r);
+            uint32_t shift = r % 2 * 4;
+            for (uint32_t i = 0; i < RUN; i++)
+                out[i] = s.scale * (float)((q[i] >> shift & 15) | (h[i] >> r & 1) << 4) - s.low;
         }
     }
 }
@@ -75,37 +138,39 @@ static void decode_q4_k(const uint8_t *row, const uint8_t *scales, uint32_t firs
 /* w[i] = d * sc[i / 16] * (q[i] - 32); the unit is 128 bytes of low nibbles, 64 of high bit pairs,
  * 16 int8 scales. Run 4h + j has its nibbles in bytes 64h + 32 (j % 2), shifted by 4 (j / 2), and
  * its pairs in bytes 32h, shifted by 2j. */
-static void decode_q6_k(const uint8_t *row, const uint8_t *scales, uint32_t first, uint32_t count,
-                        float *out) {
-    for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
-        const uint8_t *unit = row + (size_t)(first / BLOCK + b) * 208;
-        float d = half_to_float(half_at(scales + (first / BLOCK + b) * 2));
-        for (uint32_t r = 0; r < 8; r++) {
+static void decode_q6_k(planes p, uint32_t first, uint32_t count, float *out) {
+    for (uint32_t b = 0; b * BLOCK < count; b++) {
+        const uint8_t *unit = p.units + (size_t)(first / BLOCK + b) * 208;
+        float d = half_to_float(half_at(p.scales + (first / BLOCK + b) * 2));
+        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
             uint32_t h = r / 4, j = r % 4, low_shift = j / 2 * 4, high_shift = 2 * j;
             const uint8_t *ql = unit + 64 * h + RUN * (j % 2), *qh = unit + 128 + RUN * h;
             const int8_t *sc = (const int8_t *)unit + 192 + 2 * r;
             float scale[2] = {d * sc[0], d * sc[1]};
             for (uint32_t i = 0; i < RUN; i++) {
                 int32_t q = (ql[i] >> low_shift & 15) | (qh[i] >> high_shift & 3) << 4;
-                out[r * RUN + i] = scale[i / 16] * (float)(q - 32);
+                out[i] = scale[i / 16] * (float)(q - 32);
             }
         }
     }
 }
 
-typedef void (*decode_fn)(const uint8_t *row, const uint8_t *scales, uint32_t first,
-                          uint32_t count, float *out);
+typedef void (*decode_fn)(planes p, uint32_t first, uint32_t count, float *out);
 
 static const decode_fn decoders[FORMAT_COUNT] = {
     [FORMAT_F32] = decode_f32,   [FORMAT_F16] = decode_f16,   [FORMAT_BF16] = decode_bf16,
-    [FORMAT_Q8_0] = decode_q8_0, [FORMAT_Q4_K] = decode_q4_k, [FORMAT_Q6_K] = decode_q6_k,
+    [FORMAT_Q4_0] = decode_q4_0, [FORMAT_Q5_0] = decode_q5_0, [FORMAT_Q8_0] = decode_q8_0,
+    [FORMAT_Q4_K] = decode_q4_k, [FORMAT_Q5_K] = decode_q5_k, [FORMAT_Q6_K] = decode_q6_k,
+    [FORMAT_MXFP4] = decode_mxfp4,
 };
 
 void weights_decode_part(weight_format format, const uint8_t *row, uint32_t cols, uint32_t first,
                          uint32_t count, float *out) {
-    assert(format_suits(format, cols) && first % WEIGHTS_PART == 0 && count <= cols - first);
+    assert(format_suits(cols) && first % WEIGHTS_PART == 0 && count <= cols - first);
     assert(count % WEIGHTS_PART == 0 || first + count == cols);
-    decoders[format](row, row + format_scales_offset(format, cols), first, count, out);
+    planes p = {row, row + format_high_offset(format, cols),
+                row + format_scales_offset(format, cols)};
+    decoders[format](p, first, count, out);
 }
 
 void weights_decode(weight_format format, const uint8_t *row, uint32_t cols, float *out) {

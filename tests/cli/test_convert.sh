@@ -50,8 +50,12 @@ flip() {
 expect 'keep' 0 '^package id [0-9a-f]*$' "$DOPPLER" convert $FIXTURE "$T/k"
 expect 'options name the ends too' 0 'in 11 shards' "$DOPPLER" convert --input $FIXTURE \
     --output "$T/p" --quantize bf16 --shard-size 32KiB
-expect 'fallback is told' 0 'q_proj.weight: q8_0, since rows of 64' "$DOPPLER" convert $FIXTURE \
-    "$T/q" --quantize q4_k_m
+expect 'a mixture' 0 'of q4_k_m' "$DOPPLER" convert $FIXTURE "$T/q" --quantize q4_k_m
+expect 'mxfp4' 0 'of mxfp4' "$DOPPLER" convert $FIXTURE "$T/m" --quantize mxfp4
+check 'rows of 64 are q4_k' grep -q '"dtype": "q4_k", .*"shape": \[128, 64\], "bytes": 18432' \
+    "$T/q/manifest.json"
+check 'and mxfp4' grep -q '"dtype": "mxfp4", .*"shape": \[128, 64\], "bytes": 6144' \
+    "$T/m/manifest.json"
 expect 'the file alone is enough' 0 'package id' "$DOPPLER" convert $FIXTURE/model.safetensors \
     "$T/f" --name llama3
 check 'the file and its folder make the same package' cmp "$T/k/manifest.json" "$T/f/manifest.json"

@@ -20,20 +20,22 @@ static void put_half(uint8_t *at, uint16_t half) { memcpy(at, &half, sizeof half
 
 static void random_row(weight_format format, uint8_t *row, uint32_t cols, uint64_t *seed) {
     const format_info *f = &formats[format];
-    uint32_t blocks = cols / f->block_weights;
-    for (uint32_t i = 0; i < blocks * f->unit_bytes; i++)
-        row[i] = (uint8_t)kernel_random_bits(seed);
+    uint32_t blocks = format_blocks(format, cols), scales = format_scales_offset(format, cols);
+    for (uint32_t i = 0; i < scales; i++) row[i] = (uint8_t)kernel_random_bits(seed);
     for (uint32_t b = 0; b < blocks; b++) {
         uint8_t *unit = row + (size_t)b * f->unit_bytes;
-        uint8_t *scale = row + format_scales_offset(format, cols) + (size_t)b * f->scale_bytes;
+        uint8_t *scale = row + scales + (size_t)b * f->scale_bytes;
         float value = kernel_random(seed);
         if (format == FORMAT_F32) memcpy(unit, &value, 4);
         if (format == FORMAT_BF16) memcpy(unit, (uint8_t *)&value + 2, 2);
         if (format == FORMAT_F16) put_half(unit, random_half(0, seed));
+        if (format == FORMAT_Q4_0) put_half(scale, random_half(-3, seed));
+        if (format == FORMAT_Q5_0) put_half(scale, random_half(-4, seed));
         if (format == FORMAT_Q8_0) put_half(scale, random_half(-7, seed));
         if (format == FORMAT_Q6_K) put_half(scale, random_half(-12, seed));
-        if (format == FORMAT_Q4_K) {
-            put_half(unit, random_half(-10, seed));
+        if (format == FORMAT_MXFP4) *scale = (uint8_t)(117 + kernel_random_bits(seed) % 8);
+        if (format == FORMAT_Q4_K || format == FORMAT_Q5_K) {
+            put_half(unit, random_half(format == FORMAT_Q4_K ? -10 : -11, seed));
             put_half(unit + 2, random_half(-6, seed));
         }
     }
@@ -72,9 +74,19 @@ static double half_value(const uint8_t *at) {
     return bits >> 15 ? -value : value;
 }
 
-static void q4_k_block(const uint8_t *b, double *out) {
+/* Of q4_0, q5_0 and mxfp4: weight i's four bits. */
+static int nibble(const uint8_t *unit, int i) { return unit[i % 16] / (i < 16 ? 1 : 16) % 16; }
+
+static double e2m1(int code) {
+    int exponent = code / 2 % 4, mantissa = code % 2;
+    double value = exponent ? ldexp(1 + 0.5 * mantissa, exponent - 1) : 0.5 * mantissa;
+    return code & 8 ? -value : value;
+}
+
+/* high: 32 bytes with a fifth bit for each run, or NULL. */
+static void q4_k_block(const uint8_t *b, const uint8_t *high, const uint8_t *q, double *out) {
     double d = half_value(b), dmin = half_value(b + 2);
-    const uint8_t *s = b + 4, *q = b + 16;
+    const uint8_t *s = b + 4;
     for (int run = 0; run < 8; run++) {
         int sc, mn;
         if (run < 4) {
@@ -86,7 +98,9 @@ static void q4_k_block(const uint8_t *b, double *out) {
         }
         for (int i = 0; i < 32; i++) {
             int byte = q[run / 2 * 32 + i];
-            out[run * 32 + i] = d * sc * (run % 2 ? byte / 16 : byte % 16) - dmin * mn;
+            int fifth = high ? high[i] >> run & 1 : 0;
+            out[run * 32 + i] = d * sc * ((run % 2 ? byte / 16 : byte % 16) + 16 * fifth)
+                              - dmin * mn;
         }
     }
 }
@@ -110,18 +124,30 @@ void matrix_row(weight_format format, const void *matrix, uint32_t cols, uint32_
                 double *out) {
     const format_info *f = &formats[format];
     const uint8_t *at = (const uint8_t *)matrix + (size_t)(row * format_row_bytes(format, cols));
-    const uint8_t *scales = at + (size_t)(cols / f->block_weights) * f->unit_bytes;
-    for (uint32_t b = 0; b < cols / f->block_weights; b++, at += f->unit_bytes) {
-        double *block = out + (size_t)b * f->block_weights;
+    uint32_t blocks = (cols + f->block_weights - 1) / f->block_weights;
+    const uint8_t *high = at + (size_t)blocks * f->unit_bytes;
+    const uint8_t *scales = high + (size_t)blocks * f->high_bytes;
+    for (uint32_t b = 0; b < blocks; b++, at += f->unit_bytes) {
+        double block[256];
         float value;
         uint32_t bits = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 24;
         if (format == FORMAT_F32) memcpy(&value, at, 4);
         else memcpy(&value, &bits, 4);
         if (format == FORMAT_F32 || format == FORMAT_BF16) *block = value;
         if (format == FORMAT_F16) *block = half_value(at);
-        if (format == FORMAT_Q8_0)
-            for (int i = 0; i < 32; i++) block[i] = half_value(scales + 2 * b) * (int8_t)at[i];
-        if (format == FORMAT_Q4_K) q4_k_block(at, block);
+        for (int i = 0; i < 32 && f->block_weights == 32; i++) {
+            int low = nibble(at, i), bit = f->high_bytes ? high[4 * b + i / 8] >> i % 8 & 1 : 0;
+            if (format == FORMAT_Q4_0) block[i] = half_value(scales + 2 * b) * (low - 8);
+            if (format == FORMAT_Q5_0)
+                block[i] = half_value(scales + 2 * b) * (low + 16 * bit - 16);
+            if (format == FORMAT_Q8_0) block[i] = half_value(scales + 2 * b) * (int8_t)at[i];
+            if (format == FORMAT_MXFP4) block[i] = ldexp(e2m1(low), scales[b] - 127);
+        }
+        if (format == FORMAT_Q4_K) q4_k_block(at, NULL, at + 16, block);
+        if (format == FORMAT_Q5_K) q4_k_block(at, at + 16, at + 48, block);
         if (format == FORMAT_Q6_K) q6_k_block(at, half_value(scales + 2 * b), block);
+        uint32_t first = b * f->block_weights, left = cols - first;
+        memcpy(out + first, block,
+               (left < f->block_weights ? left : f->block_weights) * sizeof *block);
     }
 }

@@ -222,7 +222,7 @@ static void check_against_source(const made *p, const source *s) {
     /* of weights that are roughly normal; the quantizers' own test is sharper */
     static const double bound[FORMAT_COUNT] = {
         [FORMAT_F32] = 0, [FORMAT_F16] = 5e-4, [FORMAT_BF16] = 4e-3, [FORMAT_Q8_0] = 1e-2,
-        [FORMAT_Q4_K] = 9e-2, [FORMAT_Q6_K] = 3e-2};
+        [FORMAT_Q4_K] = 9e-2, [FORMAT_Q6_K] = 3e-2, [FORMAT_MXFP4] = 0.13};
     const manifest *m = convert_manifest(p->c);
     assert_int_equal(m->tensor_count, s->count);
     for (uint32_t i = 0; i < m->tensor_count; i++) {
@@ -337,7 +337,7 @@ static void same_input_gives_the_same_package(void **state) {
     make_good(&a, &s, TARGET_Q4_K_M, 8192);
     make_good(&b, &s, TARGET_Q4_K_M, 8192);
     assert_memory_equal(convert_package_id(a.c), convert_package_id(b.c), 32);
-    s.data[s.tensors[3].offset + 1] ^= 1;
+    memcpy(s.data + s.tensors[3].offset, &(uint16_t){0x4000}, 2);      /* 2, much larger */
     make_good(&other, &s, TARGET_Q4_K_M, 8192);
     assert_memory_not_equal(convert_package_id(a.c), convert_package_id(other.c), 32);
     drop(&a);
@@ -372,7 +372,7 @@ static void short_vectors_are_stored(void **state) {
 /* ---- formats */
 
 static weight_format planned(const source *s, convert_target target, tensor_role role,
-                             uint32_t layer, weight_format *wanted) {
+                             uint32_t layer) {
     convert *c;
     error e = {0};
     convert_input input = input_of(s, target, 0);
@@ -381,22 +381,73 @@ static weight_format planned(const source *s, convert_target target, tensor_role
     uint32_t i = 0;
     while (m->tensors[i].role != role || m->tensors[i].layer != layer) i++;
     weight_format format = m->tensors[i].format;
-    *wanted = convert_wanted(c, i);
     convert_destroy(c);
     return format;
 }
 
-static void short_rows_fall_back_to_q8_0(void **state) {
+/* A layer with rows of 96, 288 and 1152 weights: the last block of 256 is stored, padded. */
+static void short_rows_are_padded_to_whole_blocks(void **state) {
+    (void)state;
+    static const convert_target targets[] = {TARGET_Q4_K_M, TARGET_MXFP4, TARGET_Q8_0};
+    static const struct { tensor_role role; uint64_t bytes[3]; } known[] = {
+        {ROLE_EMBEDDING, {64 * 1056, 64 * 1056, 64 * 1232}},     /* q6_k, q6_k, q8_0 of 1152 */
+        {ROLE_ATTN_Q, {96 * 720, 96 * 624, 96 * 1232}},          /* q4_k, mxfp4, q8_0 of 1152 */
+        {ROLE_ATTN_O, {1152 * 144, 1152 * 64, 1152 * 112}},      /* of 96 */
+        {ROLE_FFN_DOWN, {1152 * 432, 1152 * 160, 1152 * 320}},   /* q6_k, mxfp4, q8_0 of 288 */
+    };
+    source s = {0};
+    uint64_t seed = 1;
+    plan_only(&s, 1, true);
+    s.model.dim = 1152;
+    s.model.hidden = 288;
+    s.model.heads = 3;
+    s.model.kv_heads = 1;
+    s.model.head_dim = 32;
+    list_roles(&s);
+    s.data = malloc(s.bytes);
+    for (size_t i = 0; i < s.bytes / 2; i++) {               /* bf16, roughly normal */
+        float sum = -2.0f;
+        for (int j = 0; j < 4; j++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            sum += (float)(seed >> 40) * 0x1p-24f;
+        }
+        uint32_t bits;
+        memcpy(&bits, &sum, sizeof bits);
+        uint16_t half = (uint16_t)(bits >> 16);
+        memcpy(s.data + i * 2, &half, sizeof half);
+    }
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        made p;
+        make_good(&p, &s, targets[t], 0);
+        check_against_source(&p, &s);
+        check_hashes(&p);
+        const manifest *m = convert_manifest(p.c);
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+            uint32_t i = 0;
+            while (m->tensors[i].role != known[k].role) i++;
+            assert_int_equal(m->tensors[i].cols, s.tensors[i].cols);
+            assert_int_equal(m->tensors[i].bytes, known[k].bytes[t]);
+        }
+        drop(&p);
+    }
+    close_source(&s);
+}
+
+static void mxfp4_leaves_embedding_and_head_alone(void **state) {
     (void)state;
     source s;
-    weight_format wanted;
-    open_source(&s, fixture);              /* rows of 64, 128 and 192 */
-    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_Q, 0, &wanted), FORMAT_Q8_0);
-    assert_int_equal(wanted, FORMAT_Q4_K);
-    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_Q8_0);
-    assert_int_equal(wanted, FORMAT_Q6_K);
-    assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_NORM, 1, &wanted), FORMAT_F32);
-    assert_int_equal(wanted, FORMAT_F32);
+    plan_only(&s, 3, false);
+    for (tensor_role role = 0; role < ROLE_COUNT; role++) {
+        uint32_t rows, cols;
+        if (!model_role_shape(&s.model, role, &rows, &cols)) continue;
+        weight_format want = !roles[role].matrix ? FORMAT_F32
+                             : role == ROLE_EMBEDDING ? FORMAT_BF16
+                             : role == ROLE_HEAD ? FORMAT_Q6_K : FORMAT_MXFP4;
+        assert_int_equal(planned(&s, TARGET_MXFP4, role, 0), want);
+    }
+    close_source(&s);
+    plan_only(&s, 3, true);
+    assert_int_equal(planned(&s, TARGET_MXFP4, ROLE_EMBEDDING, 0), FORMAT_Q6_K);
     close_source(&s);
 }
 
@@ -407,19 +458,18 @@ static void q4_k_m_is_the_known_mixture(void **state) {
         {3, "001"}, {8, "10010011"}, {32, "11110010010010010010010010011111"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         source s;
-        weight_format wanted;
         plan_only(&s, cases[i].layers, false);
         for (uint32_t layer = 0; layer < cases[i].layers; layer++) {
             weight_format want = cases[i].q6[layer] == '1' ? FORMAT_Q6_K : FORMAT_Q4_K;
-            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_V, layer, &wanted), want);
-            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_FFN_DOWN, layer, &wanted), want);
-            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_K, layer, &wanted), FORMAT_Q4_K);
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_V, layer), want);
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_FFN_DOWN, layer), want);
+            assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_ATTN_K, layer), FORMAT_Q4_K);
         }
-        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_HEAD, 0, &wanted), FORMAT_Q6_K);
-        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_BF16);
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_HEAD, 0), FORMAT_Q6_K);
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0), FORMAT_BF16);
         close_source(&s);
         plan_only(&s, cases[i].layers, true);
-        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0, &wanted), FORMAT_Q6_K);
+        assert_int_equal(planned(&s, TARGET_Q4_K_M, ROLE_EMBEDDING, 0), FORMAT_Q6_K);
         close_source(&s);
     }
 }
@@ -500,7 +550,8 @@ int main(void) {
         cmocka_unit_test(shards_of_any_size_hold_the_same_tensors),
         cmocka_unit_test(same_input_gives_the_same_package),
         cmocka_unit_test(short_vectors_are_stored),
-        cmocka_unit_test(short_rows_fall_back_to_q8_0),
+        cmocka_unit_test(short_rows_are_padded_to_whole_blocks),
+        cmocka_unit_test(mxfp4_leaves_embedding_and_head_alone),
         cmocka_unit_test(q4_k_m_is_the_known_mixture),
         cmocka_unit_test(numbers_that_do_not_fit_are_named),
         cmocka_unit_test(bad_arguments_are_refused),

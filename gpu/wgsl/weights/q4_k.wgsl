@@ -1,27 +1,14 @@
 // weights/q4_k.wgsl - Q4_K: 256 weights in 9 vec4s (144 bytes), ggml's own block.
 //
 //   vec4 0   word 0      d, dmin        f16 pair
-//            words 1-3   8 x (sc, mn)   6 bits each, see q4_k_scales()
+//            words 1-3   8 x (sc, mn)   6 bits each, see k_scales()
 //   vec4s 1-8            q              vec4s 1 + 2c, 2 + 2c hold runs 2c (low nibbles) and
 //                                       2c + 1 (high nibbles)
 //
 //   w[i] = d * sc[run] * q[i] - dmin * mn[run],  i in 0..31, run in 0..7
 //
 // Both products are exact in f32 (11 + 6 + 4 bits), the difference rounds once.
-// weights: array<vec4u>. Linked with half.wgsl. Source: ggml-quants.c, block_q4_K.
-
-// (d * sc, dmin * mn) of run r of the block with this header. Bytes 0-3 and 4-7 of words 1-3 carry
-// the low six bits of sc and mn of runs 0-3 and, in their top two bits, the high bits of runs 4-7,
-// whose low nibbles are bytes 8-11.
-fn q4_k_scales(header: vec4u, r: u32) -> vec2f {
-    let shift = 8u * (r & 3u);
-    let early = vec2u(header.y >> shift, header.z >> shift) & vec2u(63u);
-    let top   = vec2u(header.y >> (shift + 6u), header.z >> (shift + 6u)) & vec2u(3u);
-    let late  = (vec2u(header.w >> shift, header.w >> (shift + 4u)) & vec2u(15u))
-              | (top << vec2u(4u));
-    let d = vec2f(half_to_float(header.x & 0xFFFFu), half_to_float(header.x >> 16u));
-    return d * vec2f(select(late, early, r < 4u));
-}
+// weights: array<vec4u>. Linked with k_scales.wgsl, half.wgsl. Source: ggml-quants.c, block_q4_K.
 
 // Four nibbles of a word that was shifted so that they are the low ones of its bytes.
 fn q4_k_unpack(word: u32) -> vec4f {
@@ -30,9 +17,9 @@ fn q4_k_unpack(word: u32) -> vec4f {
 
 // Weights 32 * run .. 32 * run + 31 of a row.
 fn w_run(row: u32, run: u32) -> array<vec4f, 8> {
-    let block = (row * (dims.k / 256u) + run / 8u) * 9u;
+    let block = (row * ((dims.k + 255u) / 256u) + run / 8u) * 9u;
     let r = run % 8u;
-    let s = q4_k_scales(weights[block], r);
+    let s = k_scales(weights[block], r);
     let shift = vec4u((r & 1u) * 4u);
     let low = weights[block + 1u + (r & 6u)] >> shift;
     let high = weights[block + 2u + (r & 6u)] >> shift;
@@ -45,9 +32,9 @@ fn w_run(row: u32, run: u32) -> array<vec4f, 8> {
 
 // The dot product of that run with x.
 fn w_dot(row: u32, run: u32, x: ptr<function, array<vec4f, 8>>) -> f32 {
-    let block = (row * (dims.k / 256u) + run / 8u) * 9u;
+    let block = (row * ((dims.k + 255u) / 256u) + run / 8u) * 9u;
     let r = run % 8u;
-    let s = q4_k_scales(weights[block], r);
+    let s = k_scales(weights[block], r);
     let shift = vec4u((r & 1u) * 4u);
     let low = weights[block + 1u + (r & 6u)] >> shift;
     let high = weights[block + 2u + (r & 6u)] >> shift;

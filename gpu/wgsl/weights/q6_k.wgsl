@@ -15,7 +15,7 @@
 
 // First vec4 of a row.
 fn q6_k_row(row: u32) -> u32 {
-    let blocks = dims.k / 256u;
+    let blocks = (dims.k + 255u) / 256u;
     return row * (13u * blocks + (blocks + 7u) / 8u);
 }
 
@@ -23,7 +23,7 @@ fn q6_k_row(row: u32) -> u32 {
 fn q6_k_scales(at: u32, run: u32) -> vec2f {
     let block = run / 8u;
     let r = run % 8u;
-    let word = weights[at + 13u * (dims.k / 256u) + block / 8u][(block / 2u) % 4u];
+    let word = weights[at + 13u * ((dims.k + 255u) / 256u) + block / 8u][(block / 2u) % 4u];
     let d = half_to_float((word >> (16u * (block & 1u))) & 0xFFFFu);
     let pair = weights[at + 13u * block + 12u][r / 2u] >> (16u * (r & 1u));
     return d * vec2f(bitcast<vec2i>(vec2u(pair) << vec2u(24u, 16u)) >> vec2u(24u));

@@ -1,23 +1,34 @@
-/* quantize_k.h - super-blocks of 256 f32 weights to the units of the K formats. */
-#ifndef LOADER_QUANTIZE_K_H
-#define LOADER_QUANTIZE_K_H
+/* quantize_blocks.h - one block of f32 weights to what the formats store of it. */
+#ifndef LOADER_QUANTIZE_BLOCKS_H
+#define LOADER_QUANTIZE_BLOCKS_H
 
 #include <stdint.h>
 
-enum { K_WEIGHTS = 256 };           /* of a super-block */
+enum { BLOCK_WEIGHTS = 32, K_WEIGHTS = 256 };       /* of a block; of a K format's super-block */
 
-/* x: [256] f32, finite, magnitudes at most QUANTIZE_LIMIT. Both search for the scales that make
- * the sum of squared errors small. */
-void quantize_q4_k(const float *x, uint8_t *unit);                /* unit: [144] */
-uint16_t quantize_q6_k(const float *x, uint8_t *unit);            /* unit: [208]; returns f16 d */
+/* Where a block's bytes go in its row; see memory/format.h. Only what the format has is written. */
+typedef struct block_bytes { uint8_t *unit, *high, *scale; } block_bytes;
 
-/* The lowest number of q4_k, 63 x f16's largest: within it every format can store everything, and
- * no sum of squares comes near overflow. */
+/* x: the block's weights, finite, magnitudes at most QUANTIZE_LIMIT. All search for the scales that
+ * make the sum of squared errors small. */
+void quantize_q5_0(const float *x, block_bytes to);
+void quantize_q8_0(const float *x, block_bytes to);
+void quantize_mxfp4(const float *x, block_bytes to);
+void quantize_q4_k(const float *x, block_bytes to);
+void quantize_q6_k(const float *x, block_bytes to);
+
+/* The lowest number of q4_k, 63 x f16's largest: within it every format but q5_0, whose lowest is
+ * 16 x f16's largest, can store everything, and no sum of squares comes near overflow. */
 #define QUANTIZE_LIMIT 4126752.0f
 
 /* The f16 nearest to a scale >= 0, but never more than 1 % below it, so that steps of it reach
  * what they must: f16 is coarse for tiny scales. 0 only for 0; at most 65504. */
 uint16_t quantize_scale(float scale);
+
+static inline void put_half(uint8_t *out, uint16_t half) {
+    out[0] = (uint8_t)half;
+    out[1] = (uint8_t)(half >> 8);
+}
 
 /* The integer in low..high nearest to t, ties to even; low and high are integers, |.| < 2^22.
  * Taken from 1.5 x 2^23, t keeps no bits for a fraction: a form that vectorizes everywhere, unlike
