@@ -16,7 +16,8 @@
 
 enum { COLS = 1024, ROW_BYTES = 4 * COLS + 32 };
 
-static const weight_format quantized[] = {FORMAT_Q8_0, FORMAT_Q4_K, FORMAT_Q6_K};
+static const weight_format quantized[] = {FORMAT_Q8_0, FORMAT_Q4_K, FORMAT_Q6_K, FORMAT_Q5_0,
+                                          FORMAT_MXFP4};
 enum { QUANTIZED = sizeof quantized / sizeof *quantized };
 
 static float from_bits(uint32_t bits) {
@@ -117,11 +118,12 @@ static void every_byte_is_written_and_the_padding_is_zero(void **state) {
     random_row(2, 1.0f, x);
     for (int format = 0; format < FORMAT_COUNT; format++) {
         const format_info *f = &formats[format];
-        for (uint32_t cols = f->block_weights < 32 ? 32 : f->block_weights; cols <= COLS;
-             cols += f->block_weights < 32 ? 32 : f->block_weights) {
+        if (!quantize_makes((weight_format)format)) continue;
+        for (uint32_t cols = 32; cols <= COLS; cols += 32) {
             uint8_t a[ROW_BYTES], b[ROW_BYTES];
             uint32_t bytes = (uint32_t)format_row_bytes((weight_format)format, cols);
-            uint32_t used = cols / f->block_weights * (f->unit_bytes + f->scale_bytes);
+            uint32_t blocks = (cols + f->block_weights - 1) / f->block_weights;
+            uint32_t used = blocks * (f->unit_bytes + f->high_bytes + f->scale_bytes);
             memset(a, 0x00, sizeof a);
             memset(b, 0xff, sizeof b);
             quantize_row((weight_format)format, x, cols, a);
@@ -129,6 +131,32 @@ static void every_byte_is_written_and_the_padding_is_zero(void **state) {
             assert_memory_equal(a, b, bytes);
             for (uint32_t i = used; i < bytes; i++) assert_int_equal(a[i], 0);
             assert_int_equal(b[bytes], 0xff);
+        }
+    }
+}
+
+/* A row that ends inside a block is stored as one that goes on with zeros: the decoder stops where
+ * it is told to, and what is left of the block is zero. */
+static void short_rows_end_in_zeros(void **state) {
+    (void)state;
+    static const uint32_t lengths[] = {32, 64, 96, 288, 736, 992};
+    float x[COLS], y[COLS + 1];
+    uint8_t row[ROW_BYTES], whole[ROW_BYTES];
+    for (int f = 0; f < QUANTIZED; f++) {
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            uint32_t cols = lengths[i], block = formats[quantized[f]].block_weights;
+            uint32_t padded = (cols + block - 1) / block * block;
+            random_row(5, 0.02f, x);
+            memset(x + cols, 0, sizeof x - cols * sizeof *x);
+            y[cols] = 42.0f;
+            quantize_row(quantized[f], x, cols, row);
+            weights_decode(quantized[f], row, cols, y);
+            assert_true(y[cols] == 42.0f);
+            assert_true(rms_difference(x, y, cols) <= 0.15 * 0.02);
+            quantize_row(quantized[f], x, padded, whole);
+            assert_memory_equal(row, whole, format_row_bytes(quantized[f], cols));
+            weights_decode(quantized[f], row, padded, y);
+            for (uint32_t j = cols; j < padded; j++) assert_true(y[j] == 0.0f);
         }
     }
 }
@@ -159,14 +187,16 @@ static void known_rows_decode_within_the_bound(void **state) {
     (void)state;
     /* Largest error of a weight over the largest magnitude in its block: half a step of the full
      * range is 1/254, 1/15 and 1/64; scales larger than that are chosen where it helps the sum of
-     * squares, and q4_k rounds its offsets to 1/63. Below, half of f16's smallest scale times q. */
-    static const float bounds[] = {0.5f / 118, 0.085f, 1.25f / 64};
+     * squares, and q4_k rounds its offsets to 1/63. q5_0 has only 15 steps on one side; mxfp4 stores
+     * 5 as 4 or 6, and 8 as 6. Below, half of f16's smallest scale times q. */
+    static const float bounds[] = {0.5f / 118, 0.085f, 1.25f / 64, 1.0f / 16, 0.2f};
     static const float sizes[] = {0.0f, 1e-45f, 1e-38f, 1e-10f, 1e-7f, 1e-6f, 1e-5f, 1e-4f,
                                   0.02f, 1.0f, 300.0f, 65504.0f, 4e6f};
     float x[COLS], y[COLS];
     uint8_t row[ROW_BYTES];
     for (int f = 0; f < QUANTIZED; f++) {
         for (unsigned s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            if (quantized[f] == FORMAT_Q5_0 && sizes[s] > 15 * 65504.0f) continue;
             for (int which = 0; which < KNOWN_ROWS; which++) {
                 known_row(which, sizes[s], x);
                 round_trip(quantized[f], x, row, y);
@@ -188,6 +218,7 @@ static void constants_keep_eleven_bits(void **state) {
     float x[COLS], y[COLS];
     uint8_t row[ROW_BYTES];
     for (int f = 0; f < QUANTIZED; f++) {
+        if (quantized[f] == FORMAT_MXFP4) continue;          /* its scales are powers of two */
         for (int sign = -1; sign <= 1; sign += 2) {
             for (int i = 0; i < COLS; i++) x[i] = (float)sign * 777.7f;
             round_trip(quantized[f], x, row, y);
@@ -199,7 +230,10 @@ static void constants_keep_eleven_bits(void **state) {
 
 static void nan_counts_as_zero_and_the_too_large_saturates(void **state) {
     (void)state;
-    static const float limit = 63 * 65504.0f;
+    /* What the largest are cut to; q5_0 has one step less on one side, mxfp4 rounds up. */
+    static const float limits[] = {63 * 65504.0f, 63 * 65504.0f, 63 * 65504.0f, 16 * 65504.0f,
+                                   0x1p22f};
+    static const float within[] = {0.01f, 0.01f, 0.01f, 1.0f / 16, 0.0f};
     float x[COLS], zeroed[COLS], y[COLS];
     uint8_t row[ROW_BYTES], same[ROW_BYTES];
     for (int f = 0; f < QUANTIZED; f++) {
@@ -217,8 +251,8 @@ static void nan_counts_as_zero_and_the_too_large_saturates(void **state) {
         for (int i = 0; i < COLS; i++) x[i] = i % 3 ? INFINITY : -INFINITY;
         round_trip(quantized[f], x, row, y);
         for (int i = 0; i < COLS; i++) {
-            float expected = x[i] < 0 ? -limit : limit;
-            assert_true(fabsf(y[i] - expected) <= 0.01f * limit);
+            float expected = x[i] < 0 ? -limits[f] : limits[f];
+            assert_true(fabsf(y[i] - expected) <= within[f] * limits[f]);
             x[i] = x[i] < 0 ? -3e38f : 3e38f;
         }
         quantize_row(quantized[f], x, COLS, same);
@@ -229,7 +263,7 @@ static void nan_counts_as_zero_and_the_too_large_saturates(void **state) {
 /* RMS error over RMS of 64 normal rows, as measured when this was written, and 1 % of room. */
 static void normal_rows_have_the_committed_error(void **state) {
     (void)state;
-    static const double committed[] = {0.004733, 0.068888, 0.016313};
+    static const double committed[] = {0.004733, 0.068888, 0.016313, 0.039510, 0.110436};
     float x[COLS], y[COLS], zero[COLS] = {0};
     uint8_t row[ROW_BYTES];
     for (int f = 0; f < QUANTIZED; f++) {
@@ -247,9 +281,11 @@ static void normal_rows_have_the_committed_error(void **state) {
     }
 }
 
-/* Small weights have f16 subnormal scales: the search must not depend on their size. */
+/* Small weights have f16 subnormal scales: the search must not depend on their size. Where scales
+ * are powers of two, the error depends on how far below the next one the largest weights are. */
 static void error_does_not_depend_on_the_size_of_weights(void **state) {
     (void)state;
+    static const double most[] = {1.02, 1.02, 1.02, 1.02, 1.04};
     float x[COLS], y[COLS];
     uint8_t row[ROW_BYTES];
     for (int f = 0; f < QUANTIZED; f++) {
@@ -263,7 +299,7 @@ static void error_does_not_depend_on_the_size_of_weights(void **state) {
             }
             error /= size;
             if (size == 1.0f) at_one = error;
-            assert_true(error <= 1.02 * at_one);
+            assert_true(error <= most[f] * at_one);
         }
     }
 }
@@ -333,6 +369,42 @@ static double matrix_error(const char *file, const char *name, weight_format for
     return squares / rows;
 }
 
+/* On 6,144 numbers that ggml's own quantizers were run on, with their results. */
+static void error_on_the_vectors_is_below_ggmls(void **state) {
+    (void)state;
+    static const char *const theirs[] = {"q8_0", "q4_K", "q6_K", "q5_0", "mxfp4"};
+    static const double most[] = {0.93, 0.99, 0.94, 0.97, 0.955};
+    static const char folder[] = "../shared/vectors/golden/quant";
+    char path[128];
+    size_t bytes, same;
+    snprintf(path, sizeof path, "%s/source.f32", folder);
+    float *x = (float *)(void *)slurp(path, &bytes);
+    if (!x) {
+        print_message("skipped: %s is absent\n", folder);
+        skip();
+    }
+    uint32_t cols = (uint32_t)(bytes / sizeof *x);
+    float *y = malloc(bytes);
+    assert_non_null(y);
+    for (int f = 0; f < QUANTIZED; f++) {
+        snprintf(path, sizeof path, "%s/%s.f32", folder, theirs[f]);
+        float *z = (float *)(void *)slurp(path, &same);
+        assert_non_null(z);
+        assert_int_equal(same, bytes);
+        uint8_t *row = malloc(format_row_bytes(quantized[f], cols));
+        quantize_row(quantized[f], x, cols, row);
+        weights_decode(quantized[f], row, cols, y);
+        double ratio = rms_difference(x, y, cols) / rms_difference(x, z, cols);
+        if (!(ratio <= most[f]))
+            fail_msg("%s: %.4f of ggml's RMS error", formats[quantized[f]].name, ratio);
+        print_message("%s: %.4f of ggml's RMS error\n", formats[quantized[f]].name, ratio);
+        free(row);
+        free(z);
+    }
+    free(x);
+    free(y);
+}
+
 /* The mixture's quality bar: no matrix over 1.02 of llama.cpp's RMS error, the mean below 1. */
 static void error_on_stories_is_below_llamacpp(void **state) {
     (void)state;
@@ -369,12 +441,14 @@ int main(void) {
         cmocka_unit_test(f32_keeps_every_bit),
         cmocka_unit_test(sixteen_bits_round_to_nearest_even),
         cmocka_unit_test(every_byte_is_written_and_the_padding_is_zero),
+        cmocka_unit_test(short_rows_end_in_zeros),
         cmocka_unit_test(known_rows_decode_within_the_bound),
         cmocka_unit_test(constants_keep_eleven_bits),
         cmocka_unit_test(nan_counts_as_zero_and_the_too_large_saturates),
         cmocka_unit_test(normal_rows_have_the_committed_error),
         cmocka_unit_test(error_does_not_depend_on_the_size_of_weights),
         cmocka_unit_test(quantizing_again_loses_no_more),
+        cmocka_unit_test(error_on_the_vectors_is_below_ggmls),
         cmocka_unit_test(error_on_stories_is_below_llamacpp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
