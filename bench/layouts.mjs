@@ -43,8 +43,9 @@ const FINAL = { dispatches: 240, rounds: 11 };
 // ---------------------------------------------------------------------------------------------
 // Weight formats: the bytes of a matrix, and their meaning in double arithmetic.
 //
-// A format stores `block` weights in `quads` groups of 16 bytes and at most one scale apart from
-// them (f16 or E8M0). random() fills quants and scales; dequant() gives weight i of a block.
+// A format stores `block` weights in `quads` groups of 16 bytes and, apart from them, at most one
+// word of high bits and one scale (f16 or E8M0). random() fills these; dequant() gives weight i of a
+// block.
 // `pieces` is WGSL: how one thread multiplies one piece of a row, `span` weights of it.
 
 const f16Value = (h) => {
@@ -99,6 +100,18 @@ fn e2m1(q: vec4u) -> Codes {
         vec4u(0x0c0c0c0cu) + (twice & bytes) - ((negative & bytes) << vec4u(1u)),
         vec4u(0x0c0c0c0cu) + ((twice >> vec4u(4u)) & bytes)
             - ((negative >> vec4u(3u)) & (bytes << vec4u(1u))));
+}`;
+
+const Q5_0 = /* wgsl */`
+struct Codes { lo: vec4u, hi: vec4u }
+fn fifth(high: u32) -> vec4u {
+    let four = (vec4u(high) >> vec4u(0u, 4u, 8u, 12u)) & vec4u(15u);
+    return ((four * vec4u(0x00204081u)) & vec4u(0x01010101u)) << vec4u(4u);
+}
+fn q5(q: vec4u, high: u32) -> Codes {
+    let nibbles = vec4u(0x0f0f0f0fu);
+    return Codes((q & nibbles) | fifth(high),
+        ((q >> vec4u(4u)) & nibbles) | fifth(high >> 16u));
 }`;
 
 const SIXTEEN_BITS = /* wgsl */`
@@ -196,6 +209,43 @@ fn slice(s: u32) -> Slice { return Slice(part(2u * s), part(2u * s + 1u)); }
 fn piece(row: u32, s: u32, x: Slice) -> f32 {
     return half(scale_bits(row, s))
         * (dot_i8(quad(row, s, 0u), x.a) + dot_i8(quad(row, s, 1u), x.b));
+}`,
+        },
+    },
+
+    // 32 weights of 5 bits: low nibbles in mxfp4's order, a word of high bits, d.
+    q5_0: {
+        block: 32, quads: 1, high: true, scale: 'f16', layouts: LAYOUTS, maths: MATHS,
+        checkCols: 2880,
+        random: (blocks, subnormal) => ({
+            quants: randomWords(blocks * 4), high: randomWords(blocks),
+            scales: randomHalves(blocks, subnormal) }),
+        dequant({ bytes, high, scales }, block, i) {
+            const low = bytes[block * 16 + (i & 15)] >> (4 * (i >> 4)) & 15;
+            return f16Value(scales[block]) * ((low | (high[block] >>> i & 1) << 4) - 16);
+        },
+        pieces: {
+            // Four bits times 0x204081 are one in each byte.
+            32: Q5_0 + /* wgsl */`
+struct Slice { a: Part, b: Part }
+fn slice(s: u32) -> Slice { return Slice(part(2u * s), part(2u * s + 1u)); }
+fn piece(row: u32, s: u32, x: Slice) -> f32 {
+    let c = q5(quad(row, s, 0u), high_bits(row, s));
+    return half(scale_bits(row, s))
+        * (dot_u8(c.lo, x.a) + dot_u8(c.hi, x.b) - 16.0 * (x.a.sum + x.b.sum));
+}`,
+            64: Q5_0 + /* wgsl */`
+struct Slice { a: Part, b: Part, c: Part, d: Part }
+fn slice(s: u32) -> Slice {
+    return Slice(part(4u * s), part(4u * s + 1u), part(4u * s + 2u), part(4u * s + 3u));
+}
+fn piece(row: u32, s: u32, x: Slice) -> f32 {
+    let c = q5(quad(row, 2u * s, 0u), high_bits(row, 2u * s));
+    let d = q5(quad(row, 2u * s + 1u, 0u), high_bits(row, 2u * s + 1u));
+    return half(scale_bits(row, 2u * s))
+            * (dot_u8(c.lo, x.a) + dot_u8(c.hi, x.b) - 16.0 * (x.a.sum + x.b.sum))
+        + half(scale_bits(row, 2u * s + 1u))
+            * (dot_u8(d.lo, x.c) + dot_u8(d.hi, x.d) - 16.0 * (x.c.sum + x.d.sum));
 }`,
         },
     },
@@ -347,18 +397,20 @@ const align = (value, to) => Math.ceil(value / to) * to;
 // Where the parts of a [rows, cols] matrix lie, in bytes.
 function geometry(format, layout, rows, cols) {
     const blocks = cols / format.block, quantBytes = format.quads * 16;
-    const scaleBytes = { f16: 2, e8m0: 1 }[format.scale] ?? 0;
+    const scaleBytes = { f16: 2, e8m0: 1 }[format.scale] ?? 0, highBytes = format.high ? 4 : 0;
+    const apart = highBytes + scaleBytes;
     const blockBytes = layout === 'tensor' || layout === 'row' ? quantBytes
-        : align(quantBytes + scaleBytes, layout === 'block4' ? 4 : 16);
-    const rowBytes = layout === 'row' ? align(blocks * (quantBytes + scaleBytes), 16)
+        : align(quantBytes + apart, layout === 'block4' ? 4 : 16);
+    const rowBytes = layout === 'row' ? align(blocks * (quantBytes + apart), 16)
         : blocks * blockBytes;
-    const planeBytes = layout === 'tensor' ? align(rows * blocks * scaleBytes, 16) : 0;
-    return { blocks, scaleBytes, blockBytes, rowBytes, bytes: rows * rowBytes + planeBytes };
+    const planeBytes = layout === 'tensor' ? align(rows * blocks * apart, 16) : 0;
+    return { blocks, scaleBytes, highBytes, blockBytes, rowBytes,
+        bytes: rows * rowBytes + planeBytes };
 }
 
 // The matrix's bytes in a layout.
-function pack(format, layout, rows, cols, { quants, scales }) {
-    const { blocks, scaleBytes, blockBytes, rowBytes, bytes } =
+function pack(format, layout, rows, cols, { quants, high, scales }) {
+    const { blocks, scaleBytes, highBytes, blockBytes, rowBytes, bytes } =
         geometry(format, layout, rows, cols);
     const words = new Uint32Array(align(bytes, 256) / 4), quantWords = format.quads * 4;
     const narrow = scaleBytes === 2 ? new Uint16Array(words.buffer) : new Uint8Array(words.buffer);
@@ -368,10 +420,12 @@ function pack(format, layout, rows, cols, { quants, scales }) {
             for (let i = 0, to = at / 4, from = block * quantWords; i < quantWords; i++)
                 words[to + i] = quants[from + i];
             if (!scales) continue;
-            const scaleAt = layout === 'tensor' ? rows * rowBytes + block * scaleBytes
-                : layout === 'row' ? row * rowBytes + blocks * blockBytes + b * scaleBytes
-                    : at + quantWords * 4;
-            narrow[scaleAt / scaleBytes] = scales[block];
+            // Of the planes apart: where they start, how many blocks they have, which is this.
+            const [start, count, i] = layout === 'tensor' ? [rows * rowBytes, rows * blocks, block]
+                : layout === 'row' ? [row * rowBytes + blocks * blockBytes, blocks, b]
+                    : [at + quantWords * 4, 1, 0];
+            narrow[(start + count * highBytes + i * scaleBytes) / scaleBytes] = scales[block];
+            if (high) words[(start + i * highBytes) / 4] = high[block];
         }
     }
     return words;
@@ -385,14 +439,22 @@ function addressing(format, layout) {
     return extractBits(w[word >> 2u][word & 3u], ${bits}u * (block_at % ${perWord}u), ${bits}u);`;
     const units = layout === 'block4' ? 4 : 16;
     const quad = layout === 'block4' ? 'vec4u(w[at], w[at + 1u], w[at + 2u], w[at + 3u])' : 'w[at]';
+    // Where the planes apart start, in words, how many blocks they have, which is this.
+    const [start, count, at] = layout === 'tensor'
+        ? ['dims.rows * dims.row_units * 4u', 'dims.rows * (dims.cols / BLOCK)',
+            'row * (dims.cols / BLOCK) + block']
+        : ['(row * dims.row_units + dims.cols / BLOCK * BLOCK_UNITS) * 4u', 'dims.cols / BLOCK',
+            'block'];
+    const inBlock = 'row * dims.row_units + block * BLOCK_UNITS';
     const scaleBits = {
-        block4: `return w[row * dims.row_units + block * BLOCK_UNITS + ${4 * format.quads}u];`,
-        block16: `return w[row * dims.row_units + block * BLOCK_UNITS + ${format.quads}u].x;`,
-        tensor: `let block_at = row * (dims.cols / BLOCK) + block;`
-            + planeScale(`dims.rows * dims.row_units * 4u + block_at / ${perWord}u`),
-        row: `let block_at = block;` + planeScale('(row * dims.row_units'
-            + ` + dims.cols / BLOCK * BLOCK_UNITS) * 4u + block_at / ${perWord}u`),
-    }[layout];
+        block4: `return w[${inBlock} + ${4 * format.quads + (format.high ? 1 : 0)}u];`,
+        block16: `return w[${inBlock} + ${format.quads}u].${format.high ? 'y' : 'x'};`,
+    }[layout] ?? `let block_at = ${at};` + planeScale(`${start}`
+        + `${format.high ? ` + ${count}` : ''} + block_at / ${perWord}u`);
+    const highBits = {
+        block4: `return w[${inBlock} + ${4 * format.quads}u];`,
+        block16: `return w[${inBlock} + ${format.quads}u].x;`,
+    }[layout] ?? `let word = ${start} + ${at}; return w[word >> 2u][word & 3u];`;
     const blockUnits = geometry(format, layout, 1, format.block).blockBytes / units;
     return /* wgsl */`
 @group(0) @binding(0) var<storage, read> w: array<${layout === 'block4' ? 'u32' : 'vec4u'}>;
@@ -402,7 +464,8 @@ fn quad(row: u32, block: u32, i: u32) -> vec4u {
     let at = row * dims.row_units + block * BLOCK_UNITS + ${layout === 'block4' ? '4u * i' : 'i'};
     return ${quad};
 }
-${format.scale ? `fn scale_bits(row: u32, block: u32) -> u32 { ${scaleBits} }` : ''}`;
+${format.scale ? `fn scale_bits(row: u32, block: u32) -> u32 { ${scaleBits} }` : ''}
+${format.high ? `fn high_bits(row: u32, block: u32) -> u32 { ${highBits} }` : ''}`;
 }
 
 // ---------------------------------------------------------------------------------------------

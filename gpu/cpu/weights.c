@@ -12,7 +12,7 @@ enum { RUN = 32, BLOCK = 256 };
 
 static uint16_t half_at(const uint8_t *bytes) { return (uint16_t)(bytes[0] | bytes[1] << 8); }
 
-/* ---- formats: `count` weights whose first is number `first` of a row, from the row's planes */
+/* ---- formats: `count` weights, whole blocks, whose first is number `first` of a row */
 
 typedef struct planes { const uint8_t *units, *high, *scales; } planes;
 
@@ -88,49 +88,47 @@ static void decode_mxfp4(planes p, uint32_t first, uint32_t count, float *out) {
     }
 }
 
-/* Runs that a part of a row needs of its block b: 8, but of the last what is left of count. */
-static uint32_t runs_of(uint32_t count, uint32_t b) {
-    return count - b * BLOCK < BLOCK ? (count - b * BLOCK) / RUN : BLOCK / RUN;
+/* The 6-bit scale and minimum of run r, from the 12 bytes behind d and dmin of a q4_k or q5_k
+ * block. */
+typedef struct run_scales { uint32_t sc, mn; } run_scales;
+
+static inline run_scales k_scales(const uint8_t *packed, uint32_t r) {
+    if (r < 4) return (run_scales){packed[r] & 63u, packed[r + 4] & 63u};
+    return (run_scales){(packed[r + 4] & 15u) | packed[r - 4] >> 6 << 4,
+                        packed[r + 4] >> 4 | packed[r] >> 6 << 4};
 }
 
-/* (d * sc, dmin * mn) of run r of a q4_k or q5_k block, which begins with d, dmin, 12 bytes of
- * 6-bit (sc, mn). */
-typedef struct run_scales { float scale, low; } run_scales;
-
-static run_scales k_scales(const uint8_t *block, uint32_t r) {
-    const uint8_t *packed = block + 4;
-    uint32_t sc = r < 4 ? packed[r] & 63u : (packed[r + 4] & 15u) | packed[r - 4] >> 6 << 4;
-    uint32_t mn = r < 4 ? packed[r + 4] & 63u : packed[r + 4] >> 4 | packed[r] >> 6 << 4;
-    return (run_scales){half_to_float(half_at(block)) * (float)sc,
-                        half_to_float(half_at(block + 2)) * (float)mn};
-}
-
-/* w[i] = d * sc[i / 32] * q[i] - dmin * mn[i / 32]; the block is the header of k_scales() and 128
- * bytes of nibbles: 32 bytes hold runs 2c (low) and 2c + 1 (high). */
+/* w[i] = d * sc[i / 32] * q[i] - dmin * mn[i / 32]; the block is d, dmin, 12 bytes of 6-bit
+ * (sc, mn), 128 bytes of nibbles: 32 bytes hold runs 2c (low) and 2c + 1 (high). */
 static void decode_q4_k(planes p, uint32_t first, uint32_t count, float *out) {
-    for (uint32_t b = 0; b * BLOCK < count; b++) {
+    for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
         const uint8_t *block = p.units + (size_t)(first / BLOCK + b) * 144;
-        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
+        float d = half_to_float(half_at(block)), dmin = half_to_float(half_at(block + 2));
+        for (uint32_t r = 0; r < 8; r++) {
             const uint8_t *q = block + 16 + r / 2 * RUN;
-            run_scales s = k_scales(block, r);
+            run_scales s = k_scales(block + 4, r);
+            float scale = d * (float)s.sc, low = dmin * (float)s.mn;
             uint32_t shift = r % 2 * 4;
             for (uint32_t i = 0; i < RUN; i++)
-                out[i] = s.scale * (float)(q[i] >> shift & 15) - s.low;
+                out[r * RUN + i] = scale * (float)(q[i] >> shift & 15) - low;
         }
     }
 }
 
-/* As q4_k, with 32 bytes between header and nibbles: bit r of byte i is bit 4 of weight i of run
- * r. */
+/* As q4_k, with 32 bytes in front of the nibbles: bit r of byte i is bit 4 of weight i of run r. */
 static void decode_q5_k(planes p, uint32_t first, uint32_t count, float *out) {
-    for (uint32_t b = 0; b * BLOCK < count; b++) {
-        const uint8_t *block = p.units + (size_t)(first / BLOCK + b) * 176, *h = block + 16;
-        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
+    for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
+        const uint8_t *block = p.units + (size_t)(first / BLOCK + b) * 176, *high = block + 16;
+        float d = half_to_float(half_at(block)), dmin = half_to_float(half_at(block + 2));
+        for (uint32_t r = 0; r < 8; r++) {
             const uint8_t *q = block + 48 + r / 2 * RUN;
-            run_scales s = k_scales(block, r);
+            run_scales s = k_scales(block + 4, r);
+            float scale = d * (float)s.sc, low = dmin * (float)s.mn;
             uint32_t shift = r % 2 * 4;
-            for (uint32_t i = 0; i < RUN; i++)
-                out[i] = s.scale * (float)((q[i] >> shift & 15) | (h[i] >> r & 1) << 4) - s.low;
+            for (uint32_t i = 0; i < RUN; i++) {
+                int32_t bits = (q[i] >> shift & 15) | (high[i] >> r & 1) << 4;
+                out[r * RUN + i] = scale * (float)bits - low;
+            }
         }
     }
 }
@@ -139,17 +137,17 @@ static void decode_q5_k(planes p, uint32_t first, uint32_t count, float *out) {
  * 16 int8 scales. Run 4h + j has its nibbles in bytes 64h + 32 (j % 2), shifted by 4 (j / 2), and
  * its pairs in bytes 32h, shifted by 2j. */
 static void decode_q6_k(planes p, uint32_t first, uint32_t count, float *out) {
-    for (uint32_t b = 0; b * BLOCK < count; b++) {
+    for (uint32_t b = 0; b < count / BLOCK; b++, out += BLOCK) {
         const uint8_t *unit = p.units + (size_t)(first / BLOCK + b) * 208;
         float d = half_to_float(half_at(p.scales + (first / BLOCK + b) * 2));
-        for (uint32_t r = 0; r < runs_of(count, b); r++, out += RUN) {
+        for (uint32_t r = 0; r < 8; r++) {
             uint32_t h = r / 4, j = r % 4, low_shift = j / 2 * 4, high_shift = 2 * j;
             const uint8_t *ql = unit + 64 * h + RUN * (j % 2), *qh = unit + 128 + RUN * h;
             const int8_t *sc = (const int8_t *)unit + 192 + 2 * r;
             float scale[2] = {d * sc[0], d * sc[1]};
             for (uint32_t i = 0; i < RUN; i++) {
                 int32_t q = (ql[i] >> low_shift & 15) | (qh[i] >> high_shift & 3) << 4;
-                out[i] = scale[i / 16] * (float)(q - 32);
+                out[r * RUN + i] = scale[i / 16] * (float)(q - 32);
             }
         }
     }
@@ -170,7 +168,12 @@ void weights_decode_part(weight_format format, const uint8_t *row, uint32_t cols
     assert(count % WEIGHTS_PART == 0 || first + count == cols);
     planes p = {row, row + format_high_offset(format, cols),
                 row + format_scales_offset(format, cols)};
-    decoders[format](p, first, count, out);
+    uint32_t rest = count % formats[format].block_weights, whole = count - rest;
+    decoders[format](p, first, whole, out);
+    if (rest == 0) return;
+    float block[BLOCK];                       /* the row ends inside it */
+    decoders[format](p, first + whole, BLOCK, block);
+    memcpy(out + whole, block, rest * sizeof *block);
 }
 
 void weights_decode(weight_format format, const uint8_t *row, uint32_t cols, float *out) {

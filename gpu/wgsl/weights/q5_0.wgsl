@@ -23,35 +23,39 @@ fn q5_0_high(at: u32, block: u32) -> u32 {
     return weights[at + dims.k / 32u + block / 4u][block % 4u];
 }
 
-// q - 16 of four weights: low nibbles of a word's bytes, and the low bits of high.
-fn q5_0_unpack(word: u32, high: u32) -> vec4f {
-    let low = (vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(15u);
-    return vec4f(low | ((vec4u(high) << vec4u(4u, 3u, 2u, 1u)) & vec4u(16u))) - 16.0;
+// q of 16 weights in the bytes of four words: low nibbles of theirs, and the low bits of high. The
+// product puts copies of four bits 7 apart, so that bit i of them is also bit 8 i.
+fn q5_0_quants(low: vec4u, high: u32) -> vec4u {
+    let four = (vec4u(high) >> vec4u(0u, 4u, 8u, 12u)) & vec4u(15u);
+    let fifth = (four * vec4u(0x00204081u)) & vec4u(0x01010101u);
+    return (low & vec4u(0x0F0F0F0Fu)) | (fifth << vec4u(4u));
+}
+
+fn q5_0_unpack(word: u32) -> vec4f {
+    return vec4f((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(31u)) - 16.0;
 }
 
 // Weights 32 * run .. 32 * run + 31 of a row.
 fn w_run(row: u32, run: u32) -> array<vec4f, 8> {
     let at = q5_0_row(row);
     let d = q5_0_scale(at, run);
-    let h = q5_0_high(at, run);
-    let low = weights[at + run];
-    let high = low >> vec4u(4u);
+    let high = q5_0_high(at, run);
+    let a = q5_0_quants(weights[at + run], high);
+    let b = q5_0_quants(weights[at + run] >> vec4u(4u), high >> 16u);
     return array<vec4f, 8>(
-        d * q5_0_unpack(low.x, h), d * q5_0_unpack(low.y, h >> 4u),
-        d * q5_0_unpack(low.z, h >> 8u), d * q5_0_unpack(low.w, h >> 12u),
-        d * q5_0_unpack(high.x, h >> 16u), d * q5_0_unpack(high.y, h >> 20u),
-        d * q5_0_unpack(high.z, h >> 24u), d * q5_0_unpack(high.w, h >> 28u));
+        d * q5_0_unpack(a.x), d * q5_0_unpack(a.y), d * q5_0_unpack(a.z), d * q5_0_unpack(a.w),
+        d * q5_0_unpack(b.x), d * q5_0_unpack(b.y), d * q5_0_unpack(b.z), d * q5_0_unpack(b.w));
 }
 
 // The dot product of that run with x.
 fn w_dot(row: u32, run: u32, x: ptr<function, array<vec4f, 8>>) -> f32 {
     let at = q5_0_row(row);
-    let h = q5_0_high(at, run);
-    let low = weights[at + run];
-    let high = low >> vec4u(4u);
-    let sum = q5_0_unpack(low.x, h) * (*x)[0] + q5_0_unpack(low.y, h >> 4u) * (*x)[1]
-            + q5_0_unpack(low.z, h >> 8u) * (*x)[2] + q5_0_unpack(low.w, h >> 12u) * (*x)[3]
-            + q5_0_unpack(high.x, h >> 16u) * (*x)[4] + q5_0_unpack(high.y, h >> 20u) * (*x)[5]
-            + q5_0_unpack(high.z, h >> 24u) * (*x)[6] + q5_0_unpack(high.w, h >> 28u) * (*x)[7];
+    let high = q5_0_high(at, run);
+    let a = q5_0_quants(weights[at + run], high);
+    let b = q5_0_quants(weights[at + run] >> vec4u(4u), high >> 16u);
+    let sum = q5_0_unpack(a.x) * (*x)[0] + q5_0_unpack(a.y) * (*x)[1]
+            + q5_0_unpack(a.z) * (*x)[2] + q5_0_unpack(a.w) * (*x)[3]
+            + q5_0_unpack(b.x) * (*x)[4] + q5_0_unpack(b.y) * (*x)[5]
+            + q5_0_unpack(b.z) * (*x)[6] + q5_0_unpack(b.w) * (*x)[7];
     return q5_0_scale(at, run) * (sum.x + sum.y + sum.z + sum.w);
 }
