@@ -44,8 +44,8 @@ const FINAL = { dispatches: 240, rounds: 11 };
 // Weight formats: the bytes of a matrix, and their meaning in double arithmetic.
 //
 // A format stores `block` weights in `quads` groups of 16 bytes and, apart from them, at most one
-// word of high bits and one scale (f16 or E8M0). random() fills these; dequant() gives weight i of a
-// block.
+// word of high bits and one scale (f16 or E8M0). random() fills these; dequant() gives weight i of
+// a block.
 // `pieces` is WGSL: how one thread multiplies one piece of a row, `span` weights of it.
 
 const f16Value = (h) => {

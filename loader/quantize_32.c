@@ -98,7 +98,8 @@ static float stored(float d) {
  * normal weights: 0.04208 of RMS with 16 alone, 0.03969 with all, 0.03945 moved, and 0.03934 with
  * twice the levels. */
 void quantize_q5_0(const float *x, block_bytes to) {
-    static const float levels[] = {16.0f, 15.75f, 15.5f, 15.25f, 15.0f, 14.5f, 14.0f, 13.5f, 16.25f, 16.5f, 17.0f};
+    static const float levels[] = {16.0f, 15.75f, 15.5f, 15.25f, 15.0f, 14.5f, 14.0f, 13.5f,
+                                   16.25f, 16.5f, 17.0f};
     enum { LEVELS = sizeof levels / sizeof *levels, REFITS = 1 };
     float extreme = extreme_of(x), chosen = 0.0f, best = FLT_MAX;
     for (int k = 0; k < LEVELS + REFITS; k++) {

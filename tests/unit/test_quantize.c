@@ -187,8 +187,8 @@ static void known_rows_decode_within_the_bound(void **state) {
     (void)state;
     /* Largest error of a weight over the largest magnitude in its block: half a step of the full
      * range is 1/254, 1/15 and 1/64; scales larger than that are chosen where it helps the sum of
-     * squares, and q4_k rounds its offsets to 1/63. q5_0 has only 15 steps on one side; mxfp4 stores
-     * 5 as 4 or 6, and 8 as 6. Below, half of f16's smallest scale times q. */
+     * squares, and q4_k rounds its offsets to 1/63. q5_0 has only 15 steps on one side; mxfp4
+     * stores 5 as 4 or 6, and 8 as 6. Below, half of f16's smallest scale times q. */
     static const float bounds[] = {0.5f / 118, 0.085f, 1.25f / 64, 1.0f / 16, 0.2f};
     static const float sizes[] = {0.0f, 1e-45f, 1e-38f, 1e-10f, 1e-7f, 1e-6f, 1e-5f, 1e-4f,
                                   0.02f, 1.0f, 300.0f, 65504.0f, 4e6f};

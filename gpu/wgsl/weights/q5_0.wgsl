@@ -1,5 +1,5 @@
-// weights/q5_0.wgsl - Q5_0: 32 weights in 16 bytes of nibbles, a word of high bits and an f16 scale,
-// in three planes of a row.
+// weights/q5_0.wgsl - Q5_0: 32 weights in 16 bytes of nibbles, a word of high bits and an f16
+// scale, in three planes of a row.
 //
 //   vec4 b                     low four bits of block b: low nibbles are weights 0-15, high ones
 //                              16-31
