@@ -117,13 +117,32 @@ static doppler_status read_file(reading *r, const char *what, const json *object
 
 /* ---- the model */
 
-static doppler_status read_rope(reading *r, const json *model, rope_config *rope) {
+static doppler_status read_factors(reading *r, const char *what, const json *object,
+                                   rope_config *rope, uint32_t count) {
+    const json *array;
+    doppler_status status = member(r, what, object, "factors", JSON_ARRAY, &array);
+    if (status) return status;
+    if (array->count != count)
+        return fail(r->e, DOPPLER_BAD_FILE, "%s: %u factors, wanted %u, half of head_dim", what,
+                    array->count, count);
+    uint32_t i = 0;
+    for (const json *node = array->first; node; node = node->next) {
+        if (node->type != JSON_NUMBER)
+            return fail(r->e, DOPPLER_BAD_FILE, "%s: factors[%u] is no number", what, i);
+        rope->factors[i++] = (float)node->number;       /* model_check wants it finite */
+    }
+    return DOPPLER_OK;
+}
+
+static doppler_status read_rope(reading *r, const json *model, model_config *c) {
+    rope_config *rope = &c->rope;
     static const char what[] = RDRR_MANIFEST ": model.rope";
     static const char *const names[ROPE_COUNT][7] = {
         [ROPE_DEFAULT] = {"type", "theta"},
         [ROPE_LINEAR] = {"type", "theta", "factor"},
         [ROPE_LLAMA3] = {"type", "theta", "factor", "low_freq_factor", "high_freq_factor",
                          "original_context"},
+        [ROPE_FACTORS] = {"type", "theta", "factors"},
     };
     const json *object;
     doppler_status status = member(r, RDRR_MANIFEST ": model", model, "rope", JSON_OBJECT, &object);
@@ -135,6 +154,7 @@ static doppler_status read_rope(reading *r, const json *model, rope_config *rope
     if ((status = only(r, what, object, names[rope->type]))) return status;
     if ((status = json_f32(r->e, what, object, "theta", &rope->theta))) return status;
     if (rope->type == ROPE_DEFAULT) return DOPPLER_OK;
+    if (rope->type == ROPE_FACTORS) return read_factors(r, what, object, rope, c->head_dim / 2);
     if ((status = json_f32(r->e, what, object, "factor", &rope->factor))) return status;
     if (rope->type == ROPE_LINEAR) return DOPPLER_OK;
     if ((status = json_f32(r->e, what, object, "low_freq_factor", &rope->low_freq_factor)) ||
@@ -191,7 +211,7 @@ static doppler_status read_model(reading *r, const json *root) {
         (status = read_bool(r, what, object, "attention_out_bias", &c->attention_out_bias)) ||
         (status = read_bool(r, what, object, "mlp_bias", &c->mlp_bias)))
         return status;
-    return read_rope(r, object, &c->rope);
+    return read_rope(r, object, c);
 }
 
 static doppler_status read_tokens(reading *r, const json *root) {
@@ -230,7 +250,7 @@ static doppler_status read_tokenizer(reading *r, const json *root) {
     const char *kind;
     doppler_status status = member(r, RDRR_MANIFEST, root, "tokenizer", JSON_OBJECT, &object);
     if (status || (status = json_string(r->e, what, object, "kind", &kind))) return status;
-    if (strcmp(kind, "huggingface"))
+    if (strcmp(kind, "compiled"))
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: kind \"%.60s\" is not known", what, kind);
     if ((status = only(r, what, object, names))) return status;
     return read_file(r, what, object, RDRR_MAX_TOKENIZER, &r->m->tokenizer);

@@ -20,13 +20,27 @@ static void add_file(text *out, const rdrr_file *f) {
 }
 
 /* The fewest digits that read back as x; nine always do. */
-static void add_float(text *out, const char *key, float x) {
+static void add_number(text *out, float x) {
     char digits[32];
     for (int precision = 6; precision <= 9; precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, (double)x);
         if (strtof(digits, NULL) == x) break;
     }
-    text_format(out, "\"%s\": %s", key, digits);
+    text_format(out, "%s", digits);
+}
+
+static void add_float(text *out, const char *key, float x) {
+    text_format(out, "\"%s\": ", key);
+    add_number(out, x);
+}
+
+static void add_factors(text *out, const rope_config *rope, uint32_t count) {
+    text_format(out, ", \"factors\": [");
+    for (uint32_t i = 0; i < count; i++) {
+        if (i) text_format(out, ", ");
+        add_number(out, rope->factors[i]);
+    }
+    text_format(out, "]");
 }
 
 static const char *boolean(bool b) { return b ? "true" : "false"; }
@@ -51,7 +65,8 @@ static void add_model(text *out, const model_config *c) {
     const rope_config *rope = &c->rope;
     text_format(out, "    \"rope\": {\"type\": \"%s\", ", rope_names[rope->type]);
     add_float(out, "theta", rope->theta);
-    if (rope->type != ROPE_DEFAULT) {
+    if (rope->type == ROPE_FACTORS) add_factors(out, rope, c->head_dim / 2);
+    else if (rope->type != ROPE_DEFAULT) {
         text_format(out, ", ");
         add_float(out, "factor", rope->factor);
     }
@@ -94,7 +109,7 @@ void manifest_write(const manifest *m, text *out) {
     text_format(out, ",\n");
     add_model(out, &m->model);
     add_tokens(out, &m->model);
-    text_format(out, "  \"tokenizer\": {\"kind\": \"huggingface\", ");
+    text_format(out, "  \"tokenizer\": {\"kind\": \"compiled\", ");
     add_file(out, &m->tokenizer);
     text_format(out, "},\n  ");
     add_string(out, "chat_template", m->chat_template);

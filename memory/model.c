@@ -6,7 +6,8 @@
 
 const char *const activation_names[ACTIVATION_COUNT] = {[ACTIVATION_SILU] = "silu"};
 const char *const rope_names[ROPE_COUNT] = {
-    [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
+    [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3",
+    [ROPE_FACTORS] = "factors"};
 
 const role_info roles[ROLE_COUNT] = {
 #define X(role, name, per_layer, matrix) [ROLE_##role] = {name, per_layer, matrix},
@@ -82,10 +83,16 @@ bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, u
 
 static bool positive(float x) { return isfinite(x) && x > 0; }
 
-static doppler_status check_rope(error *e, const char *what, const rope_config *r) {
+static doppler_status check_rope(error *e, const char *what, const rope_config *r,
+                                 uint32_t head_dim) {
     if (!positive(r->theta)) return fail(e, DOPPLER_BAD_FILE, "%s: rope theta %g", what,
                                          (double)r->theta);
     if (r->type == ROPE_DEFAULT) return DOPPLER_OK;
+    for (uint32_t i = 0; r->type == ROPE_FACTORS && i < head_dim / 2; i++)
+        if (!positive(r->factors[i]))
+            return fail(e, DOPPLER_BAD_FILE, "%s: rope factors[%u] is %g", what, i,
+                        (double)r->factors[i]);
+    if (r->type == ROPE_FACTORS) return DOPPLER_OK;
     if (!positive(r->factor)) return fail(e, DOPPLER_BAD_FILE, "%s: rope factor %g", what,
                                           (double)r->factor);
     if (r->type == ROPE_LINEAR) return DOPPLER_OK;
@@ -140,7 +147,7 @@ doppler_status model_check(error *e, const char *what, const model_config *m) {
     if (!positive(m->attention_scale))
         return fail(e, DOPPLER_BAD_FILE, "%s: attention_scale %g", what,
                     (double)m->attention_scale);
-    doppler_status status = check_rope(e, what, &m->rope);
+    doppler_status status = check_rope(e, what, &m->rope, m->head_dim);
     return status != DOPPLER_OK ? status : check_tokens(e, what, m);
 }
 

@@ -22,7 +22,9 @@ enum {
 
 typedef enum model_activation { ACTIVATION_SILU, ACTIVATION_COUNT } model_activation;
 
-typedef enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_COUNT } rope_type;
+typedef enum rope_type {
+    ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_FACTORS, ROPE_COUNT
+} rope_type;
 
 /* Rotary position embedding, rotate-half, over the whole head (Su et al. 2021).
  * inv_freq[i] = theta^(-2i / head_dim), then scaled by type. */
@@ -32,6 +34,7 @@ typedef struct rope_config {
     float factor;                        /* linear, llama3 */
     float low_freq_factor, high_freq_factor;   /* llama3 */
     uint32_t original_context;           /* llama3 */
+    float factors[MODEL_MAX_HEAD_DIM / 2];     /* factors: inv_freq[i] is divided by factors[i] */
 } rope_config;
 
 typedef struct model_config {
@@ -51,7 +54,7 @@ typedef struct model_config {
 } model_config;
 
 extern const char *const activation_names[ACTIVATION_COUNT];   /* "silu" */
-extern const char *const rope_names[ROPE_COUNT];               /* "default", "linear", "llama3" */
+extern const char *const rope_names[ROPE_COUNT];               /* "default", "linear" ... */
 
 /* X(role, name in manifests, per layer, is a matrix) Vectors are stored as f32.
  * Shapes are [rows, cols]; vectors are [1, n]. */

@@ -33,8 +33,9 @@ static void make_sample(sample *s) {
         .architecture = "llama", .layers = 1, .dim = 32, .hidden = 64, .heads = 2, .kv_heads = 1,
         .head_dim = 16, .vocab = 96, .context = 128, .norm_eps = 1e-5f,
         .attention_scale = 0.1767767f, .has_bos = true, .bos = 1, .stops = {2, 95}, .stop_count = 2,
-        .rope = {ROPE_LLAMA3, 500000, 8, 1, 4.1f, 64}};
-    s->m.tokenizer = (rdrr_file){"tokenizer.json", 17, {1}};
+        .rope = {.type = ROPE_LLAMA3, .theta = 500000, .factor = 8, .low_freq_factor = 1,
+                 .high_freq_factor = 4.1f, .original_context = 64}};
+    s->m.tokenizer = (rdrr_file){"tokenizer.bin", 17, {1}};
     s->m.hashes = (rdrr_file){"hashes.bin", 64, {2}};
     s->shards[0] = (rdrr_file){"shard_00000.bin", SHARD_BYTES, {3}};
     uint64_t at = 0;
@@ -125,6 +126,25 @@ static void floats_survive(void **state) {
         manifest_free(&m);
         text_free(&t);
     }
+}
+
+static void rope_factors_survive(void **state) {
+    (void)state;
+    sample s;
+    make_sample(&s);
+    rope_config *rope = &s.m.model.rope;
+    *rope = (rope_config){.type = ROPE_FACTORS, .theta = 500000};
+    uint32_t count = s.m.model.head_dim / 2;
+    for (uint32_t i = 0; i < count; i++) rope->factors[i] = 1 + (float)i / 3;
+    text t = written(&s.m);
+    manifest m;
+    error e = {0};
+    if (manifest_parse(&e, &m, t.data, t.bytes)) fail_msg("%s", e.message);
+    assert_memory_equal(&m.model.rope, rope, sizeof *rope);
+    manifest_free(&m);
+    text_free(&t);
+    rope->factors[count - 1] = 0;
+    refused(&s, DOPPLER_BAD_FILE, "rope factors[");
 }
 
 static void absent_bos_and_template_survive(void **state) {
@@ -322,7 +342,7 @@ static void what_is_not_known_is_unsupported_by_name(void **state) {
     exchanged("\"architecture\": \"llama\"", "\"architecture\": \"gpt9\"", no, "gpt9");
     exchanged("\"activation\": \"silu\"", "\"activation\": \"mish\"", no, "mish");
     exchanged("\"type\": \"llama3\"", "\"type\": \"yarn\"", no, "yarn");
-    exchanged("\"kind\": \"huggingface\"", "\"kind\": \"tiktoken\"", no, "tiktoken");
+    exchanged("\"kind\": \"compiled\"", "\"kind\": \"tiktoken\"", no, "tiktoken");
     exchanged("\"dtype\": \"f32\"", "\"dtype\": \"q3_k\"", no, "q3_k");
     exchanged("\"layout\": \"rows\"", "\"layout\": \"tiles\"", no, "tiles");
     exchanged("\"role\": \"embedding\"", "\"role\": \"router\"", no, "router");
@@ -335,7 +355,7 @@ static void ill_formed_values_are_refused(void **state) {
     exchanged("\"file\": \"shard_00001.bin\"", "\"file\": \"../x\"", bad, "../x");
     exchanged("\"file\": \"shard_00001.bin\"", "\"file\": \"shard_00000.bin\"", bad,
               "shard_00000.bin");
-    exchanged("\"file\": \"hashes.bin\"", "\"file\": \"tokenizer.json\"", bad, "tokenizer.json");
+    exchanged("\"file\": \"hashes.bin\"", "\"file\": \"tokenizer.bin\"", bad, "tokenizer.bin");
     exchanged("\"sha256\": \"03", "\"sha256\": \"0G", bad, "shards[0]");
     exchanged("\"sha256\": \"03", "\"sha256\": \"3", bad, "shards[0]");
     exchanged("\"stop\": [2, 95]", "\"stop\": [2, 96]", bad, "stop[1]");
@@ -399,6 +419,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip_keeps_everything),
         cmocka_unit_test(floats_survive),
+        cmocka_unit_test(rope_factors_survive),
         cmocka_unit_test(absent_bos_and_template_survive),
         cmocka_unit_test(missing_fields_are_named),
         cmocka_unit_test(wrong_types_are_named),
