@@ -31,7 +31,7 @@ struct generation {
     uint32_t launched, landed;             /* flights, in order */
     bool chunk_running, ended, cancelled;
     doppler_status status;
-    token_stream stream;
+    token_stream stream;                   /* goes on from the prompt */
     char *text;                            /* [tokenizer_stream_max] */
     doppler_token_fn token;
     doppler_done_fn done;
@@ -226,6 +226,7 @@ doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t 
     g->context_bound = room < max_tokens;
     g->limit = g->context_bound ? room : max_tokens;
     g->text = text;
+    g->stream.started = true;
     g->token = token;
     g->done = done;
     g->user = user;

@@ -102,7 +102,7 @@ doppler_status doppler_model_create(doppler *d, const char *manifest_json, size_
 
 /* All bytes are there: the tokenizer's can be read. */
 static doppler_next finish(doppler_model *m) {
-    doppler_status status = tokenizer_open(&m->d->error, (const char *)m->loader.tokenizer,
+    doppler_status status = tokenizer_open(&m->d->error, m->loader.tokenizer,
                                            (size_t)m->manifest.tokenizer.bytes, &m->tokenizer);
     if (!status && tokenizer_vocab(m->tokenizer) > m->manifest.model.vocab)
         status = fail(&m->d->error, DOPPLER_BAD_FILE,

@@ -21,7 +21,7 @@ enum {
 
 #define RDRR_MANIFEST "manifest.json"
 #define RDRR_HASHES "hashes.bin"
-#define RDRR_TOKENIZER "tokenizer.json"
+#define RDRR_TOKENIZER "tokenizer.bin"
 
 typedef struct rdrr_file {
     const char *file;                     /* a plain name inside the package's folder */

@@ -1,4 +1,5 @@
-/* hash.h - a hash of bytes for tables in memory; its values are never stored in files. */
+/* hash.h - a hash of bytes for tables in memory. Compiled tokenizers hold tables ordered by it
+ * (docs/RDRR_FORMAT.md), so it never changes. */
 #ifndef MEMORY_HASH_H
 #define MEMORY_HASH_H
 

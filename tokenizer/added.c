@@ -4,12 +4,7 @@
 #include "tokenizer/unicode.h"
 
 #include <assert.h>
-
-struct added_node {
-    uint32_t child, sibling;     /* 0: none; node 0 is unused */
-    uint32_t token_plus_1;       /* token that ends here; 0: none */
-    unsigned char byte;
-};
+#include <string.h>
 
 bool added_init(added_tokens *t, arena *a, uint32_t count, size_t bytes) {
     *t = (added_tokens){.node_count = 1};
@@ -20,27 +15,53 @@ bool added_init(added_tokens *t, arena *a, uint32_t count, size_t bytes) {
 }
 
 static uint32_t find_child(const added_tokens *t, uint32_t first, unsigned char byte) {
-    while (first && t->nodes[first].byte != byte) first = t->nodes[first].sibling;
-    return first;
+    while (first && t->nodes[first].byte < byte) first = t->nodes[first].sibling;
+    return first && t->nodes[first].byte == byte ? first : 0;
+}
+
+/* The child of a node for a byte, made where there is none. */
+static uint32_t make_child(added_tokens *t, uint32_t parent, unsigned char byte) {
+    uint32_t *link = &t->nodes[parent].child;
+    while (*link && t->nodes[*link].byte < byte) link = &t->nodes[*link].sibling;
+    if (*link && t->nodes[*link].byte == byte) return *link;
+    uint32_t node = t->node_count++;
+    t->nodes[node] = (added_node){.sibling = *link, .byte = byte};
+    *link = node;
+    return node;
 }
 
 bool added_add(added_tokens *t, const char *text, size_t bytes, added_token token) {
     assert(bytes > 0);
     const unsigned char *b = (const unsigned char *)text;
-    uint32_t *first = &t->root[b[0]], node = 0;
+    uint32_t node = 0;
     for (size_t i = 0; i < bytes; i++) {
-        node = find_child(t, *first, b[i]);
-        if (!node) {
-            node = t->node_count++;
-            t->nodes[node] = (struct added_node){.sibling = *first, .byte = b[i]};
-            *first = node;
-        }
-        first = &t->nodes[node].child;
+        node = make_child(t, node, b[i]);
+        if (i == 0) t->first[b[0]] = node;
     }
     if (t->nodes[node].token_plus_1) return false;
     t->tokens[t->count++] = token;
-    t->special_count += token.special;
+    t->special_count += token.flags & ADDED_SPECIAL;
     t->nodes[node].token_plus_1 = t->count;
+    return true;
+}
+
+bool added_index(added_tokens *t, uint32_t ids) {
+    t->special_count = 0;
+    memset(t->first, 0, sizeof t->first);
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (t->tokens[i].id >= ids || t->tokens[i].flags >= 2 * ADDED_RSTRIP) return false;
+        t->special_count += t->tokens[i].flags & ADDED_SPECIAL;
+    }
+    for (uint32_t i = 0; i < t->node_count; i++) {
+        const added_node *n = &t->nodes[i];
+        if (n->child && (n->child <= i || n->child >= t->node_count)) return false;
+        if (n->sibling && (n->sibling >= t->node_count || !i ||
+                           t->nodes[n->sibling].byte <= n->byte))
+            return false;
+        if (n->token_plus_1 > t->count || n->byte > 255 || (!i && n->token_plus_1)) return false;
+    }
+    if (!t->node_count) return t->count == 0;
+    for (uint32_t i = t->nodes[0].child; i; i = t->nodes[i].sibling) t->first[t->nodes[i].byte] = i;
     return true;
 }
 
@@ -49,7 +70,7 @@ static const added_token *longest(const added_tokens *t, const char *text, size_
                                   size_t *end) {
     const unsigned char *b = (const unsigned char *)text;
     const added_token *found = NULL;
-    uint32_t node = t->root[b[0]];
+    uint32_t node = t->first[b[0]];
     for (size_t i = 0; node;) {
         if (t->nodes[node].token_plus_1) {
             found = &t->tokens[t->nodes[node].token_plus_1 - 1];
@@ -90,17 +111,17 @@ bool added_next(const added_tokens *t, const char *text, size_t bytes, bool spec
     if (t->count == 0 || (!special && t->special_count == t->count)) return false;
     size_t end = 0, step;
     for (size_t at = match->next; at < bytes; at++) {
-        if (!t->root[(unsigned char)text[at]]) continue;
+        if (!t->first[(unsigned char)text[at]]) continue;
         const added_token *token = longest(t, text + at, bytes - at, &end);
         if (!token) continue;
         size_t from = at, to = at + end;
         at = to - 1;                     /* also a token that does not count hides others */
-        if (token->special && !special) continue;
-        if (token->single_word && touches_word(text, bytes, from, to)) continue;
+        if (token->flags & ADDED_SPECIAL && !special) continue;
+        if (token->flags & ADDED_SINGLE_WORD && touches_word(text, bytes, from, to)) continue;
         match->next = to;
-        if (token->lstrip)
+        if (token->flags & ADDED_LSTRIP)
             while (from > done && classes_before(text, from, &step) & UNICODE_SPACE) from -= step;
-        if (token->rstrip)
+        if (token->flags & ADDED_RSTRIP)
             while (classes_at(text, bytes, to, &step) & UNICODE_SPACE) to += step;
         match->from = from;
         match->to = to;

@@ -8,25 +8,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct added_token {
-    uint32_t id;
-    bool special;                /* recognised only when the caller asks for special tokens */
-    bool single_word;            /* not when a word character touches it */
-    bool lstrip, rstrip;         /* takes the white space before, behind it along */
-} added_token;
+enum {
+    ADDED_SPECIAL = 1,           /* recognised only when the caller asks for special tokens */
+    ADDED_SINGLE_WORD = 2,       /* not when a word character touches it */
+    ADDED_LSTRIP = 4,            /* takes the white space before it along */
+    ADDED_RSTRIP = 8             /* behind it */
+};
+
+/* As in compiled tokenizers. */
+typedef struct added_token { uint32_t id, flags; } added_token;
+
+/* Node 0 is the root. A node's child comes after it; siblings have ascending bytes. */
+typedef struct added_node {
+    uint32_t child, sibling;     /* 0: none */
+    uint32_t token_plus_1;       /* token that ends here; 0: none */
+    uint32_t byte;
+} added_node;
 
 /* A trie over the bytes of the tokens' texts. Zero-initialised: no tokens. */
 typedef struct added_tokens {
     added_token *tokens;
-    struct added_node *nodes;
+    added_node *nodes;
     uint32_t count, special_count, node_count;
-    uint32_t root[256];          /* node of a first byte; 0: none */
+    uint32_t first[256];         /* child of the root by byte; 0: none */
 } added_tokens;
 
 /* Room for count tokens whose texts have `bytes` bytes together, in a; false: out of memory. */
 bool added_init(added_tokens *t, arena *a, uint32_t count, size_t bytes);
 /* False when the text, which is not empty, is already there. */
 bool added_add(added_tokens *t, const char *text, size_t bytes, added_token token);
+/* Fills special_count and first from tokens and nodes; false when those are no such trie, or a
+ * token's id is none below ids. */
+bool added_index(added_tokens *t, uint32_t ids);
 
 typedef struct added_match {
     size_t from, to;             /* with the white space that it takes along */

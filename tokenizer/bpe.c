@@ -17,31 +17,34 @@ struct bpe_symbol {
 };
 
 struct bpe_entry {
-    uint64_t order;              /* rank << 32 | index of the left symbol */
+    uint64_t order;              /* (rank + 1) << 32 | index of the left symbol */
     uint32_t left, right, merged;
 };
 
 bool bpe_init(bpe *b, arena *a, uint32_t rules) {
     size_t slots = hash_slots(rules);
+    *b = (bpe){0};
     if (slots > UINT32_MAX) return false;
+    b->rules = arena_array(a, rules, sizeof *b->rules);
     b->slots = arena_array(a, slots, sizeof *b->slots);
     b->slot_mask = (uint32_t)(slots - 1);
-    if (!b->slots) return false;
-    for (size_t i = 0; i < slots; i++) b->slots[i].left = NO_TOKEN;
-    return true;
+    return b->rules && b->slots;
 }
 
 /* The slot of the pair's rule, or the free one where it would go. */
-static bpe_rule *find_slot(const bpe *b, uint32_t left, uint32_t right) {
+static uint32_t *find_slot(const bpe *b, uint32_t left, uint32_t right) {
     uint32_t slot = (uint32_t)hash_u64((uint64_t)left << 32 | right) & b->slot_mask;
     for (;; slot = (slot + 1) & b->slot_mask) {
-        bpe_rule *rule = &b->slots[slot];
-        if (rule->left == NO_TOKEN || (rule->left == left && rule->right == right)) return rule;
+        uint32_t rank_plus_1 = b->slots[slot];
+        if (!rank_plus_1) return &b->slots[slot];
+        const bpe_rule *rule = &b->rules[rank_plus_1 - 1];
+        if (rule->left == left && rule->right == right) return &b->slots[slot];
     }
 }
 
 void bpe_add(bpe *b, bpe_rule rule) {
-    *find_slot(b, rule.left, rule.right) = rule;
+    b->rules[b->count++] = rule;
+    *find_slot(b, rule.left, rule.right) = b->count;
 }
 
 void bpe_work_free(bpe_work *w) {
@@ -92,9 +95,10 @@ static struct bpe_entry heap_pop(bpe_work *w) {
 static void consider(const bpe *b, bpe_work *w, uint32_t at) {
     const struct bpe_symbol *s = &w->symbols[at];
     if (s->right == NONE) return;
-    const bpe_rule *rule = find_slot(b, s->id, w->symbols[s->right].id);
-    if (rule->left == NO_TOKEN) return;
-    heap_push(w, (struct bpe_entry){(uint64_t)rule->rank << 32 | at, rule->left, rule->right,
+    uint32_t rank_plus_1 = *find_slot(b, s->id, w->symbols[s->right].id);
+    if (!rank_plus_1) return;
+    const bpe_rule *rule = &b->rules[rank_plus_1 - 1];
+    heap_push(w, (struct bpe_entry){(uint64_t)rank_plus_1 << 32 | at, rule->left, rule->right,
                                     rule->merged});
 }
 

@@ -8,19 +8,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* As in compiled tokenizers, and so is the table. */
 typedef struct bpe_rule {
     uint32_t left, right;        /* ids that stand side by side */
-    uint32_t rank, merged;       /* which rule it is; id that replaces both */
+    uint32_t merged;             /* id that replaces both */
 } bpe_rule;
 
 typedef struct bpe {
-    bpe_rule *slots;             /* open addressing by (left, right); left NO_TOKEN: free */
-    uint32_t slot_mask;
+    bpe_rule *rules;             /* by rank */
+    uint32_t *slots;             /* open addressing by (left, right): rank + 1, or 0: free */
+    uint32_t count, slot_mask;
 } bpe;
 
 /* Room for `rules` rules, in a; false when out of memory. */
 bool bpe_init(bpe *b, arena *a, uint32_t rules);
-/* A later rule for the same pair replaces the earlier. */
+/* The rule of the next rank. A later rule for the same pair replaces the earlier. */
 void bpe_add(bpe *b, bpe_rule rule);
 
 /* Memory of bpe_merge, kept between words. Zero-initialise. */

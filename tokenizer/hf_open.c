@@ -1,7 +1,7 @@
 /* hf_open.c - a Hugging Face tokenizer.json: which components it names, and whether this version
  * does exactly what they say. What changes no ids (truncation, padding, offsets) is not looked
  * at; anything else unknown is refused by name. */
-#include "tokenizer/parts.h"
+#include "tokenizer/spelling.h"
 
 #include <stdlib.h>
 
@@ -40,42 +40,74 @@ static doppler_status each(error *e, tokenizer *t, const json *node, const char 
     return DOPPLER_OK;
 }
 
+/* A pattern's or member's text equal to `text`. */
+static bool has(const json *node, const char *key, const char *text) {
+    return json_is(json_get(node, key), text);
+}
+
+/* SentencePiece's, as Hugging Face writes it: a mark before every text, marks for spaces. */
 static doppler_status take_normalizer(error *e, tokenizer *t, const json *node) {
-    (void)t;
-    return unsupported(e, "normalizer", node);
+    if (has(node, "type", "Prepend") && has(node, "prepend", SPACE_MARK)) {
+        t->flags |= TOKENIZER_PREFIX_SPACE;
+        return DOPPLER_OK;
+    }
+    bool marks = has(node, "type", "Replace") && has(node, "content", SPACE_MARK) &&
+                 has(json_get(node, "pattern"), "String", " ");
+    if (!marks) return unsupported(e, "normalizer", node);
+    t->flags |= TOKENIZER_MARKED_SPACE;
+    return DOPPLER_OK;
 }
 
 /* Split by a known regex, then the bytes of the words. */
 static doppler_status take_pre_tokenizer(error *e, tokenizer *t, const json *node) {
     const json *type = json_get(node, "type");
     if (json_is(type, "ByteLevel")) {
-        if (!t->next_word || t->byte_level)
+        if (t->split == SPLIT_NONE || t->words == WORDS_BYTES)
             return fail(e, DOPPLER_UNSUPPORTED, "%s: ByteLevel without Split is not supported",
                         hf_name);
         if (is_true(node, "add_prefix_space") || is_true(node, "use_regex"))
             return fail(e, DOPPLER_UNSUPPORTED,
                         "%s: ByteLevel with add_prefix_space or use_regex is not supported",
                         hf_name);
-        t->byte_level = true;
+        t->words = WORDS_BYTES;
         return DOPPLER_OK;
     }
-    if (!json_is(type, "Split") || t->next_word) return unsupported(e, "pre_tokenizer", node);
+    /* Gemma's: no space is left to cut at once spaces are marked. */
+    if (json_is(type, "Split") && t->flags & TOKENIZER_MARKED_SPACE &&
+        has(json_get(node, "pattern"), "String", " ") && !is_true(node, "invert"))
+        return DOPPLER_OK;
+    if (!json_is(type, "Split") || t->split != SPLIT_NONE)
+        return unsupported(e, "pre_tokenizer", node);
     const json *regex = json_get(json_get(node, "pattern"), "Regex");
     if (!regex || regex->type != JSON_STRING || !json_is(json_get(node, "behavior"), "Isolated") ||
         is_true(node, "invert"))
         return fail(e, DOPPLER_UNSUPPORTED,
                     "%s: Split is supported by a regex, Isolated and not inverted", hf_name);
-    t->next_word = pretokenize_by_regex(regex->text);
-    if (!t->next_word)
+    t->split = splitter_by_regex(regex->text);
+    if (t->split == SPLIT_COUNT)
         return fail(e, DOPPLER_UNSUPPORTED, "%s: pre_tokenizer regex is not known: %.150s",
                     hf_name, regex->text);
     return DOPPLER_OK;
 }
 
+/* Decoding joins the bytes of pieces, which is what ByteLevel, and of SentencePiece Replace,
+ * ByteFallback and Fuse together do. */
 static doppler_status take_decoder(error *e, tokenizer *t, const json *node) {
-    (void)t;
-    return json_is(json_get(node, "type"), "ByteLevel") ? DOPPLER_OK
-                                                        : unsupported(e, "decoder", node);
+    bool bytes = t->words == WORDS_BYTES, marked = t->flags & TOKENIZER_MARKED_SPACE;
+    if (bytes && has(node, "type", "ByteLevel")) return DOPPLER_OK;
+    if (bytes || !marked) return unsupported(e, "decoder", node);
+    if (has(node, "type", "ByteFallback") || has(node, "type", "Fuse")) return DOPPLER_OK;
+    if (has(node, "type", "Replace") && has(node, "content", " ") &&
+        has(json_get(node, "pattern"), "String", SPACE_MARK))
+        return DOPPLER_OK;
+    uint32_t start, stop;
+    static const char what[] = "tokenizer.json: decoder";
+    if (!has(node, "type", "Strip") || !has(node, "content", " ") ||
+        json_u32(e, what, node, "start", 1, 1, &start) ||
+        json_u32(e, what, node, "stop", 0, 0, &stop))
+        return unsupported(e, "decoder", node);
+    t->flags |= TOKENIZER_STRIP_SPACE;
+    return DOPPLER_OK;
 }
 
 /* Appends the ids that the template's special_tokens give a name. */
@@ -126,23 +158,41 @@ static doppler_status take_post_processor(error *e, tokenizer *t, const json *no
     return DOPPLER_OK;
 }
 
-/* BPE whose words consist of known pieces only, so that unk_token and byte_fallback never act. */
-static doppler_status check_model(error *e, const tokenizer *t, const json *model) {
+static doppler_status read_settings(error *e, tokenizer *t, const json *model) {
+    static const struct { const char *name; uint32_t flag; } flags[] = {
+        {"ignore_merges", TOKENIZER_WHOLE_WORDS}, {"byte_fallback", TOKENIZER_BYTE_FALLBACK},
+        {"fuse_unk", TOKENIZER_FUSE_UNKNOWN}};
+    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const json *dropout = json_get(model, "dropout");
     if (!absent(dropout) && !(dropout->type == JSON_NUMBER && dropout->number == 0))
         return fail(e, DOPPLER_UNSUPPORTED, "%s: model with dropout is not supported", hf_name);
-    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (int i = 0; i < 2; i++) {
         const json *affix = json_get(model, affixes[i]);
         if (!absent(affix) && !json_is(affix, ""))
             return fail(e, DOPPLER_UNSUPPORTED, "%s: model with %s is not supported", hf_name,
                         affixes[i]);
     }
-    bool unknown = !absent(json_get(model, "unk_token")) || is_true(model, "byte_fallback");
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        bool set;
+        doppler_status status = json_bool_or(e, "tokenizer.json: model", model, flags[i].name,
+                                             false, &set);
+        if (status) return status;
+        if (set) t->flags |= flags[i].flag;
+    }
+    return DOPPLER_OK;
+}
+
+/* Words of bytes must consist of known pieces only, so that unk_token and byte_fallback never
+ * act. */
+static doppler_status check_bytes(error *e, tokenizer *t) {
+    bool unknown = t->unknown != NO_TOKEN || t->flags & TOKENIZER_BYTE_FALLBACK;
+    if (t->words != WORDS_BYTES) return DOPPLER_OK;
     for (int byte = 0; byte < 256 && unknown; byte++)
         if (t->byte_ids[byte] == NO_TOKEN)
             return fail(e, DOPPLER_UNSUPPORTED,
                         "%s: model with unk_token or byte_fallback is not supported", hf_name);
+    t->unknown = NO_TOKEN;
+    t->flags &= ~(uint32_t)(TOKENIZER_BYTE_FALLBACK | TOKENIZER_FUSE_UNKNOWN);
     return DOPPLER_OK;
 }
 
@@ -152,29 +202,33 @@ static doppler_status read(error *e, tokenizer *t, const json *root, arena *scra
         return fail(e, DOPPLER_BAD_FILE, "%s: no model", hf_name);
     const json *type = json_get(model, "type");          /* absent in files before 2020-09 */
     if (!absent(type) && !json_is(type, "BPE")) return unsupported(e, "model", model);
-    static const struct { const char *name, *list; component_fn take; } components[] = {
-        {"normalizer", "normalizers", take_normalizer},
-        {"pre_tokenizer", "pretokenizers", take_pre_tokenizer},
-        {"decoder", "decoders", take_decoder},
-        {"post_processor", "processors", take_post_processor},
-    };
-    doppler_status status = hf_read_model(e, t, root, scratch);
-    if (!status) status = check_model(e, t, model);
-    for (size_t i = 0; i < sizeof components / sizeof *components && !status; i++)
-        status = each(e, t, json_get(root, components[i].name), components[i].list,
-                      components[i].take);
+    const json *pre_tokenizer = json_get(root, "pre_tokenizer");
+    const json *decoder = json_get(root, "decoder");
+    doppler_status status = each(e, t, json_get(root, "normalizer"), "normalizers",
+                                 take_normalizer);
+    if (!status) status = each(e, t, pre_tokenizer, "pretokenizers", take_pre_tokenizer);
     if (status) return status;
-    if (!t->byte_level) return unsupported(e, "pre_tokenizer", json_get(root, "pre_tokenizer"));
-    if (absent(json_get(root, "decoder"))) return unsupported(e, "decoder", NULL);
-    return DOPPLER_OK;
+    if (t->words != WORDS_BYTES && t->split != SPLIT_NONE)
+        return unsupported(e, "pre_tokenizer", pre_tokenizer);
+    if (t->words == WORDS_BYTES && t->flags) return unsupported(e, "normalizer", NULL);
+    if (t->words != WORDS_BYTES) t->words = WORDS_CHARACTERS;
+    bool marked = t->flags & TOKENIZER_MARKED_SPACE;
+    if (absent(decoder) && (marked || t->words == WORDS_BYTES))
+        return unsupported(e, "decoder", NULL);
+    if (absent(decoder)) t->flags |= TOKENIZER_JOIN_SPACE;
+    if ((status = each(e, t, decoder, "decoders", take_decoder)) ||
+        (status = read_settings(e, t, model)) || (status = hf_read_model(e, t, root, scratch)) ||
+        (status = check_bytes(e, t)))
+        return status;
+    return each(e, t, json_get(root, "post_processor"), "processors", take_post_processor);
 }
 
-doppler_status tokenizer_open(error *e, const char *text, size_t bytes, tokenizer **out) {
+doppler_status tokenizer_read_json(error *e, const char *text, size_t bytes, tokenizer **out) {
     *out = NULL;
     arena scratch = {0};
     json *root;
     doppler_status status = json_parse(e, &scratch, hf_name, text, bytes, &root);
-    tokenizer *t = status ? NULL : calloc(1, sizeof *t);
+    tokenizer *t = status ? NULL : tokenizer_new();
     if (!status && !t) status = fail(e, DOPPLER_NO_MEMORY, "%s: out of memory", hf_name);
     if (!status) status = read(e, t, root, &scratch);
     arena_free(&scratch);

@@ -10,27 +10,47 @@
 #include "tokenizer/vocabulary.h"
 
 /* The passes over a text in which added tokens are found: first those that are matched in the
- * text as given, then those matched in normalized text. No normalizer is known yet, but the order
- * decides between overlapping tokens. */
+ * text as given, then those matched in normalized text. */
 enum { ADDED_RAW, ADDED_NORMALIZED, ADDED_PASSES };
+
+/* By their numbers in compiled tokenizers, as are the flags. */
+typedef enum word_kind {
+    WORDS_BYTES,                 /* words are sequences of bytes (byte-level BPE) */
+    WORDS_CHARACTERS,            /* of characters (SentencePiece-style BPE) */
+    WORDS_COUNT
+} word_kind;
+
+enum {
+    TOKENIZER_WHOLE_WORDS = 1,   /* a word that is a piece is not merged ("ignore_merges") */
+    TOKENIZER_BYTE_FALLBACK = 2, /* characters without a piece become their bytes' pieces */
+    TOKENIZER_FUSE_UNKNOWN = 4,  /* neighbouring unknown characters become one unknown token */
+    TOKENIZER_MARKED_SPACE = 8,  /* U+2581 in a text is a space, as it is in the pieces */
+    TOKENIZER_PREFIX_SPACE = 16, /* a space is put before every text between added tokens */
+    TOKENIZER_STRIP_SPACE = 32,  /* decoding drops one space from the start of a text */
+    TOKENIZER_JOIN_SPACE = 64,   /* decoding puts a space between tokens */
+    TOKENIZER_FLAGS = 127
+};
 
 typedef struct token_list { uint32_t *ids, count; } token_list;
 
 struct tokenizer {
-    arena memory;                /* of all that follows */
+    arena memory;                /* of all that follows, unless it was opened compiled */
     vocabulary pieces;           /* bytes of every id; found: those of the model */
-    uint8_t *special;            /* [pieces.ids] */
+    uint8_t *special;            /* [pieces.ids] 0 or 1 */
     added_tokens added[ADDED_PASSES];
-    pretokenize_fn next_word;
-    bool byte_level;             /* words are sequences of bytes, not of characters */
-    bool whole_words;            /* a word that is a piece is not merged ("ignore_merges") */
-    uint32_t byte_ids[256];      /* piece of one byte or NO_TOKEN */
+    splitter split;
+    word_kind words;
+    uint32_t flags;
+    uint32_t unknown;            /* id of a character without a piece, or NO_TOKEN: left out */
+    uint32_t *byte_ids;          /* [256] piece of one byte or NO_TOKEN */
     bpe rules;
-    token_list prefix, suffix;   /* what the post-processor puts around a text */
+    token_list prefix, suffix;   /* what is put around a text */
 };
 
-/* Fills pieces, special, added, byte_ids, rules and whole_words from a tokenizer.json. scratch
- * holds what is only needed meanwhile. */
+/* No tokens, words not known yet; NULL when out of memory. */
+tokenizer *tokenizer_new(void);
+/* Fills pieces, special, added, byte_ids and rules from a tokenizer.json, whose words and flags are
+ * known. scratch holds what is only needed meanwhile. */
 doppler_status hf_read_model(error *e, tokenizer *t, const json *root, arena *scratch);
 
 extern const char hf_name[];     /* "tokenizer.json", in messages */

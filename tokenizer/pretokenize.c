@@ -89,13 +89,25 @@ static size_t match_llama3(const char *text, size_t bytes) {
     return at;
 }
 
-static const struct { const char *regex; pretokenize_fn match; } matchers[] = {
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
-     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", match_llama3},
-};
+static size_t match_all(const char *text, size_t bytes) {
+    (void)text;
+    return bytes;
+}
 
-pretokenize_fn pretokenize_by_regex(const char *regex) {
-    for (size_t i = 0; i < sizeof matchers / sizeof *matchers; i++)
-        if (strcmp(matchers[i].regex, regex) == 0) return matchers[i].match;
-    return NULL;
+const pretokenize_fn splitters[SPLIT_COUNT] = {
+    [SPLIT_NONE] = match_all, [SPLIT_LLAMA3] = match_llama3};
+
+splitter splitter_by_regex(const char *regex) {
+    static const char llama3[] =
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+        " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    return strcmp(regex, llama3) ? SPLIT_COUNT : SPLIT_LLAMA3;
+}
+
+/* Names as in llama.cpp's src/llama-vocab.cpp. */
+splitter splitter_by_ggml(const char *pre) {
+    static const char *const llama3[] = {"llama-bpe", "llama3", "llama-v3", "smaug-bpe"};
+    for (size_t i = 0; i < sizeof llama3 / sizeof *llama3; i++)
+        if (!strcmp(pre, llama3[i])) return SPLIT_LLAMA3;
+    return SPLIT_COUNT;
 }

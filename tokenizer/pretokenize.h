@@ -7,7 +7,17 @@
 /* Bytes of the first word of text: well-formed UTF-8, at least one byte. Never 0. */
 typedef size_t (*pretokenize_fn)(const char *text, size_t bytes);
 
-/* The matcher written for a regex of Hugging Face's Split pre-tokenizer; NULL: none was. */
-pretokenize_fn pretokenize_by_regex(const char *regex);
+/* Ways of cutting, by their numbers in compiled tokenizers. */
+typedef enum splitter {
+    SPLIT_NONE,                  /* a text is one word */
+    SPLIT_LLAMA3,                /* also "llama-bpe" of GGUF files */
+    SPLIT_COUNT
+} splitter;
+
+extern const pretokenize_fn splitters[SPLIT_COUNT];
+/* By the regex of Hugging Face's Split pre-tokenizer, or by tokenizer.ggml.pre of a GGUF file;
+ * SPLIT_COUNT: not known. */
+splitter splitter_by_regex(const char *regex);
+splitter splitter_by_ggml(const char *pre);
 
 #endif

@@ -4,7 +4,7 @@
  * of words. Decoding joins the bytes of pieces and lets only whole characters out. */
 #include "tokenizer/tokenizer.h"
 #include "memory/utf8.h"
-#include "tokenizer/parts.h"
+#include "tokenizer/spelling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +28,47 @@ static void emit_list(encoder *x, token_list list) {
     for (uint32_t i = 0; i < list.count; i++) emit(x, list.ids[i]);
 }
 
+static void push(encoder *x, size_t *count, uint32_t id) {
+    if (id != NO_TOKEN) x->word[(*count)++] = id;
+}
+
+/* Pieces of single characters, to be merged; or of their bytes, or unknown. */
+static size_t split_characters(encoder *x, const char *text, size_t bytes) {
+    const tokenizer *t = x->t;
+    bool unknown_before = false;
+    size_t count = 0;
+    for (size_t at = 0, step; at < bytes; at += step) {
+        uint32_t code;
+        step = utf8_decode(text + at, bytes - at, &code);
+        uint32_t id = vocabulary_find(&t->pieces, text + at, step);
+        bool fallback = id == NO_TOKEN && t->flags & TOKENIZER_BYTE_FALLBACK;
+        for (size_t i = 0; i < step && fallback; i++)
+            fallback = t->byte_ids[(unsigned char)text[at + i]] != NO_TOKEN;
+        bool unknown = id == NO_TOKEN && !fallback;
+        for (size_t i = 0; i < step && fallback; i++)
+            push(x, &count, t->byte_ids[(unsigned char)text[at + i]]);
+        if (unknown && !(unknown_before && t->flags & TOKENIZER_FUSE_UNKNOWN))
+            push(x, &count, t->unknown);
+        push(x, &count, id);
+        unknown_before = unknown;
+    }
+    return count;
+}
+
 /* Bytes that no piece stands for are left out, as Hugging Face tokenizers does. */
+static size_t split_bytes(encoder *x, const char *text, size_t bytes) {
+    size_t count = 0;
+    for (size_t i = 0; i < bytes; i++) push(x, &count, x->t->byte_ids[(unsigned char)text[i]]);
+    return count;
+}
+
+static size_t (*const splits[WORDS_COUNT])(encoder *x, const char *text, size_t bytes) = {
+    [WORDS_BYTES] = split_bytes, [WORDS_CHARACTERS] = split_characters};
+
 static void encode_word(encoder *x, const char *text, size_t bytes) {
     const tokenizer *t = x->t;
-    uint32_t whole = t->whole_words ? vocabulary_find(&t->pieces, text, bytes) : NO_TOKEN;
+    bool whole_words = t->flags & TOKENIZER_WHOLE_WORDS;
+    uint32_t whole = whole_words ? vocabulary_find(&t->pieces, text, bytes) : NO_TOKEN;
     if (whole != NO_TOKEN) {
         emit(x, whole);
         return;
@@ -42,11 +79,7 @@ static void encode_word(encoder *x, const char *text, size_t bytes) {
         x->word = malloc(x->word_capacity * sizeof *x->word);
         if (!x->word) x->word_capacity = 0;
     }
-    size_t count = 0;
-    for (size_t i = 0; i < bytes && x->word; i++) {
-        uint32_t id = t->byte_ids[(unsigned char)text[i]];
-        if (id != NO_TOKEN) x->word[count++] = id;
-    }
+    size_t count = x->word ? splits[t->words](x, text, bytes) : 0;
     if (!x->word || !bpe_merge(&t->rules, &x->work, x->word, &count)) {
         x->failed = true;
         return;
@@ -54,13 +87,31 @@ static void encode_word(encoder *x, const char *text, size_t bytes) {
     emit_list(x, (token_list){x->word, (uint32_t)count});
 }
 
+static void encode_words(encoder *x, const char *text, size_t bytes) {
+    for (size_t at = 0, n; at < bytes && !x->failed; at += n) {
+        n = splitters[x->t->split](text + at, bytes - at);
+        encode_word(x, text + at, n);
+    }
+}
+
+/* A text between added tokens, with the spaces that the flags ask for. */
+static void encode_spaced(encoder *x, const char *text, size_t bytes) {
+    char *spaced = malloc(bytes + 1);
+    if (!spaced) {
+        x->failed = true;
+        return;
+    }
+    size_t prefix = (x->t->flags & TOKENIZER_PREFIX_SPACE) != 0;
+    spaced[0] = ' ';
+    encode_words(x, spaced, prefix + unmark_spaces(text, bytes, spaced + prefix));
+    free(spaced);
+}
+
 /* Text in which the added tokens of the passes before have been found. */
 static void encode_text(encoder *x, const char *text, size_t bytes, int pass) {
     if (pass == ADDED_PASSES) {
-        for (size_t at = 0, n; at < bytes && !x->failed; at += n) {
-            n = x->t->next_word(text + at, bytes - at);
-            encode_word(x, text + at, n);
-        }
+        bool spaced = x->t->flags & (TOKENIZER_MARKED_SPACE | TOKENIZER_PREFIX_SPACE);
+        (spaced ? encode_spaced : encode_words)(x, text, bytes);
         return;
     }
     added_match match = {0};
@@ -117,6 +168,17 @@ size_t tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, uint
     return x.failed ? (size_t)-1 : x.count;
 }
 
+tokenizer *tokenizer_new(void) {
+    tokenizer *t = calloc(1, sizeof *t);
+    if (!t) return NULL;
+    t->words = WORDS_COUNT;
+    t->unknown = NO_TOKEN;
+    t->byte_ids = arena_array(&t->memory, 256, sizeof *t->byte_ids);
+    if (t->byte_ids) return t;
+    tokenizer_close(t);
+    return NULL;
+}
+
 void tokenizer_close(tokenizer *t) {
     if (!t) return;
     arena_free(&t->memory);
@@ -166,7 +228,13 @@ static size_t complete_held(token_stream *s, const char *piece, size_t bytes, ch
 size_t tokenizer_stream(const tokenizer *t, token_stream *s, uint32_t id, char *out) {
     if (tokenizer_is_special(t, id)) return 0;
     size_t bytes, n = 0;
+    if (s->started && t->flags & TOKENIZER_JOIN_SPACE) n = put(out, " ", 1);
     const char *piece = tokenizer_piece(t, id, &bytes);
+    if (!s->started && t->flags & TOKENIZER_STRIP_SPACE && bytes && *piece == ' ') {
+        piece++;
+        bytes--;
+    }
+    s->started = true;
     for (size_t at = complete_held(s, piece, bytes, out, &n); at < bytes;) {
         uint32_t code, step = utf8_decode(piece + at, bytes - at, &code);
         if (code != UTF8_ILL_FORMED) {
@@ -187,7 +255,7 @@ size_t tokenizer_stream_end(token_stream *s, char *out) {
     return put(out, UTF8_REPLACEMENT, 3);
 }
 
-/* A byte of a piece may become a U+FFFD; one more for what was held. */
+/* A byte of a piece may become a U+FFFD; one more for what was held, and a space between. */
 size_t tokenizer_stream_max(const tokenizer *t) {
-    return 3 * (size_t)t->pieces.longest_bytes + 3;
+    return 3 * (size_t)t->pieces.longest_bytes + 4;
 }

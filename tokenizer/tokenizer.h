@@ -1,15 +1,22 @@
-/* tokenizer.h - text to token ids and back: byte-level BPE as in LLaMA 3, read from a Hugging
- * Face tokenizer.json. Immutable once opened. */
+/* tokenizer.h - text to token ids and back: byte pair encoding on bytes (LLaMA 3, GPT-2) or on
+ * characters (SentencePiece), from the compiled form that packages hold (docs/RDRR_FORMAT.md), or
+ * read from other files, to be compiled. Immutable once opened. */
 #ifndef TOKENIZER_TOKENIZER_H
 #define TOKENIZER_TOKENIZER_H
 
 #include "memory/status.h"
+#include "memory/text.h"
 
 typedef struct tokenizer tokenizer;
 
+/* From its compiled form, 4-byte aligned, which stays borrowed: nothing is copied or built, only
+ * checked. Status: BAD_FILE, UNSUPPORTED (a version, a way of cutting words), NO_MEMORY. Owned. */
+doppler_status tokenizer_open(error *e, const void *compiled, size_t bytes, tokenizer **out);
 /* From the bytes of a tokenizer.json, which are not kept. UNSUPPORTED names the first component
  * (normalizer, pre-tokenizer, model, decoder) that this version does not know. Owned. */
-doppler_status tokenizer_open(error *e, const char *json, size_t bytes, tokenizer **out);
+doppler_status tokenizer_read_json(error *e, const char *json, size_t bytes, tokenizer **out);
+/* The compiled form of any tokenizer: the same bytes for the same tokenizer, everywhere. */
+void tokenizer_compile(const tokenizer *t, text *out);
 void tokenizer_close(tokenizer *t);       /* NULL is allowed */
 
 uint32_t tokenizer_vocab(const tokenizer *t);             /* ids are below this */
@@ -33,6 +40,7 @@ bool tokenizer_is_special(const tokenizer *t, uint32_t id);
 typedef struct token_stream {
     char held[4];
     uint32_t held_bytes;
+    bool started;                /* a text before this one goes on: its first space is kept */
 } token_stream;
 
 /* Text that id completes: whole characters only, ill-formed bytes as U+FFFD; special tokens give

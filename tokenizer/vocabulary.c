@@ -1,19 +1,9 @@
-/* vocabulary.c - one buffer of pieces; a table of (part of the hash, id), so that a miss rarely
- * touches a piece. */
+/* vocabulary.c - one buffer of pieces, and a hash table of ids. */
 #include "tokenizer/vocabulary.h"
 #include "memory/hash.h"
 
 #include <assert.h>
 #include <string.h>
-
-struct vocabulary_piece {
-    uint32_t offset, bytes;
-    bool exists;
-};
-
-struct vocabulary_slot {
-    uint32_t hash, id_plus_1;    /* 0: free */
-};
 
 bool vocabulary_init(vocabulary *v, arena *a, uint32_t ids, size_t bytes) {
     *v = (vocabulary){.ids = ids};
@@ -23,37 +13,36 @@ bool vocabulary_init(vocabulary *v, arena *a, uint32_t ids, size_t bytes) {
     v->pieces = arena_array(a, ids, sizeof *v->pieces);
     v->bytes = arena_alloc(a, bytes + ids);
     v->slots = arena_array(a, slots, sizeof *v->slots);
-    return v->pieces && v->bytes && v->slots;
+    if (!v->pieces || !v->bytes || !v->slots) return false;
+    for (uint32_t id = 0; id < ids; id++) v->pieces[id].offset = NO_TOKEN;
+    return true;
 }
 
 /* The slot that holds the piece, or the free one where it would go. */
-static struct vocabulary_slot *find_slot(const vocabulary *v, const char *piece, size_t bytes,
-                                         uint32_t *hash) {
-    uint64_t h = hash_bytes(piece, bytes);
-    *hash = (uint32_t)(h >> 32);
-    for (uint32_t slot = (uint32_t)h & v->slot_mask;; slot = (slot + 1) & v->slot_mask) {
-        struct vocabulary_slot *s = &v->slots[slot];
-        if (!s->id_plus_1) return s;
-        if (s->hash != *hash) continue;
-        const struct vocabulary_piece *p = &v->pieces[s->id_plus_1 - 1];
-        if (p->bytes == bytes && memcmp(v->bytes + p->offset, piece, bytes) == 0) return s;
+static uint32_t *find_slot(const vocabulary *v, const char *piece, size_t bytes) {
+    uint32_t slot = (uint32_t)hash_bytes(piece, bytes) & v->slot_mask;
+    for (;; slot = (slot + 1) & v->slot_mask) {
+        uint32_t id_plus_1 = v->slots[slot];
+        if (!id_plus_1) return &v->slots[slot];
+        const vocabulary_entry *p = &v->pieces[id_plus_1 - 1];
+        if (p->bytes == bytes && memcmp(v->bytes + p->offset, piece, bytes) == 0)
+            return &v->slots[slot];
     }
 }
 
 void vocabulary_add(vocabulary *v, uint32_t id, const char *piece, size_t bytes, bool findable) {
-    assert(id < v->ids && !v->pieces[id].exists);
-    v->pieces[id] = (struct vocabulary_piece){v->used_bytes, (uint32_t)bytes, true};
+    assert(id < v->ids && !vocabulary_has(v, id));
+    v->pieces[id] = (vocabulary_entry){v->used_bytes, (uint32_t)bytes};
     memcpy(v->bytes + v->used_bytes, piece, bytes);
     v->used_bytes += (uint32_t)bytes + 1;
     if (bytes > v->longest_bytes) v->longest_bytes = (uint32_t)bytes;
     if (!findable) return;
-    uint32_t hash;
-    struct vocabulary_slot *s = find_slot(v, piece, bytes, &hash);
-    if (!s->id_plus_1) *s = (struct vocabulary_slot){hash, id + 1};
+    uint32_t *slot = find_slot(v, piece, bytes);
+    if (!*slot) *slot = id + 1;
 }
 
 bool vocabulary_has(const vocabulary *v, uint32_t id) {
-    return id < v->ids && v->pieces[id].exists;
+    return id < v->ids && v->pieces[id].offset != NO_TOKEN;
 }
 
 const char *vocabulary_piece(const vocabulary *v, uint32_t id, size_t *bytes) {
@@ -63,7 +52,6 @@ const char *vocabulary_piece(const vocabulary *v, uint32_t id, size_t *bytes) {
 }
 
 uint32_t vocabulary_find(const vocabulary *v, const char *piece, size_t bytes) {
-    uint32_t hash;
-    uint32_t id_plus_1 = find_slot(v, piece, bytes, &hash)->id_plus_1;
+    uint32_t id_plus_1 = *find_slot(v, piece, bytes);
     return id_plus_1 ? id_plus_1 - 1 : NO_TOKEN;
 }

@@ -9,10 +9,15 @@
 
 #define NO_TOKEN UINT32_MAX
 
+/* As in compiled tokenizers, and so is everything below but the counts. */
+typedef struct vocabulary_entry {
+    uint32_t offset, bytes;              /* offset NO_TOKEN: the id has no piece */
+} vocabulary_entry;
+
 typedef struct vocabulary {
-    struct vocabulary_piece *pieces;     /* [ids] */
+    vocabulary_entry *pieces;            /* [ids] */
     char *bytes;                         /* of all pieces, each with a NUL */
-    struct vocabulary_slot *slots;       /* open addressing */
+    uint32_t *slots;                     /* open addressing: id + 1, or 0: free */
     uint32_t ids, used_bytes, slot_mask;
     uint32_t longest_bytes;              /* of a piece */
 } vocabulary;
