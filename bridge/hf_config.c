@@ -106,7 +106,8 @@ static doppler_status read_rope(error *e, const json *root, rope_config *rope) {
     const json *type = said(scaling, "rope_type");
     if (!type) type = said(scaling, "type");
     if (type) rope->type = type->type == JSON_STRING ? rope_by_name(type->text) : ROPE_COUNT;
-    if (rope->type == ROPE_COUNT) return unsupported(e, "rope type", type);
+    if (rope->type == ROPE_COUNT || rope->type == ROPE_FACTORS)    /* which no config.json has */
+        return unsupported(e, "rope type", type);
     if (scaling && !type && said(scaling, "factor"))
         return fail(e, DOPPLER_BAD_FILE, "%s: \"rope_type\" is missing", where);
     if (rope->type == ROPE_DEFAULT) return DOPPLER_OK;

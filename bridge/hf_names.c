@@ -1,7 +1,6 @@
 /* hf_names.c - see hf_names.h. Names as in transformers' modeling_llama.py. */
 #include "bridge/hf_names.h"
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Behind "model.layers.N." for roles of a layer. */
@@ -26,45 +25,24 @@ static const char *const names[ROLE_COUNT] = {
     [ROLE_FFN_UP_BIAS] = "mlp.up_proj.bias",
     [ROLE_FFN_DOWN_BIAS] = "mlp.down_proj.bias",
 };
-static const char layer_prefix[] = "model.layers.";
+static const source_names hf_names = {"model.layers.", names};
 /* Tables that old checkpoints saved with the weights; computed from the config instead. */
 static const char *const skipped[] = {"self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"};
 
-/* "model.layers.12.rest" -> layer 12, "rest"; NULL when the name is of no layer. */
-static const char *cut_layer(const char *name, uint32_t *layer) {
-    if (strncmp(name, layer_prefix, sizeof layer_prefix - 1)) return NULL;
-    const char *digit = name + sizeof layer_prefix - 1;
-    if (*digit == '0' && digit[1] != '.') return NULL;
-    for (*layer = 0; *digit >= '0' && *digit <= '9'; digit++) {
-        *layer = *layer * 10 + (uint32_t)(*digit - '0');
-        if (*layer >= MODEL_MAX_LAYERS) return NULL;
-    }
-    return *digit == '.' && digit[-1] != '.' ? digit + 1 : NULL;
-}
-
 hf_name hf_name_role(const char *name, tensor_role *role, uint32_t *layer) {
-    const char *rest = cut_layer(name, layer);
-    bool in_layer = rest != NULL;
-    if (!in_layer) {
-        *layer = 0;
-        rest = name;
-    }
-    for (uint32_t i = 0; i < ROLE_COUNT; i++)
-        if (roles[i].per_layer == in_layer && !strcmp(names[i], rest)) {
-            *role = (tensor_role)i;
-            return HF_NAME_ROLE;
-        }
+    const char *rest;
+    if (source_role(&hf_names, name, role, layer, &rest)) return HF_NAME_ROLE;
     for (size_t i = 0; i < sizeof skipped / sizeof *skipped; i++)
         if (!strcmp(skipped[i], rest)) return HF_NAME_SKIPPED;
     return HF_NAME_UNKNOWN;
 }
 
-static bool float_format(safetensors_dtype dtype, weight_format *format) {
-    static const struct { safetensors_dtype dtype; weight_format format; } map[] = {
-        {ST_F32, FORMAT_F32}, {ST_F16, FORMAT_F16}, {ST_BF16, FORMAT_BF16}};
+static bool float_type(safetensors_dtype dtype, source_type *type) {
+    static const struct { safetensors_dtype dtype; source_type type; } map[] = {
+        {ST_F32, SOURCE_F32}, {ST_F16, SOURCE_F16}, {ST_BF16, SOURCE_BF16}};
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)
         if (map[i].dtype == dtype) {
-            *format = map[i].format;
+            *type = map[i].type;
             return true;
         }
     return false;
@@ -76,7 +54,7 @@ static doppler_status resolve(error *e, const model_config *m, const safetensors
     if (!exists || s->layer >= m->layers)
         return fail(e, DOPPLER_BAD_FILE, "%s: tensor \"%.80s\" does not belong to a model of %u "
                     "layers with this config", file->file, t->name, m->layers);
-    if (!float_format(t->dtype, &s->format))
+    if (!float_type(t->dtype, &s->type))
         return fail(e, DOPPLER_UNSUPPORTED, "%s: tensor \"%.80s\" is %s; f32, f16 and bf16 are "
                     "read", file->file, t->name, safetensors_dtypes[t->dtype].name);
     bool matrix = roles[s->role].matrix;
@@ -89,41 +67,6 @@ static doppler_status resolve(error *e, const model_config *m, const safetensors
     s->name = t->name;
     s->offset = t->offset;
     s->bytes = t->bytes;
-    return DOPPLER_OK;
-}
-
-/* Embedding, then the layers, then what follows them. */
-static uint64_t place(const source_tensor *s) {
-    uint64_t section = roles[s->role].per_layer ? 1 + s->layer
-                       : s->role == ROLE_EMBEDDING ? 0 : 1 + MODEL_MAX_LAYERS;
-    bool head = s->role == ROLE_HEAD;
-    return (section + head) * ROLE_COUNT + s->role;
-}
-
-static int compare_places(const void *a, const void *b) {
-    uint64_t x = place(a), y = place(b);
-    return x < y ? -1 : x > y;
-}
-
-/* The sorted sources against what the model must have. */
-static doppler_status check_complete(error *e, const model_config *m, const safetensors *files,
-                                     const source_tensor *s, uint32_t count) {
-    for (uint32_t i = 1; i < count; i++)
-        if (s[i].role == s[i - 1].role && s[i].layer == s[i - 1].layer)
-            return fail(e, DOPPLER_BAD_FILE, "%s: tensor \"%.80s\" is there twice",
-                        files[s[i].file].file, s[i].name);
-    for (uint32_t role = 0; role < ROLE_COUNT; role++) {
-        source_tensor wanted = {.role = (tensor_role)role};
-        uint32_t layers = roles[role].per_layer ? m->layers : 1;
-        if (!model_role_shape(m, wanted.role, &wanted.rows, &wanted.cols)) continue;
-        for (; wanted.layer < layers; wanted.layer++) {
-            if (count && bsearch(&wanted, s, count, sizeof *s, compare_places)) continue;
-            if (layers == 1 && !roles[role].per_layer)
-                return fail(e, DOPPLER_BAD_FILE, "tensor \"%s\" is missing", names[role]);
-            return fail(e, DOPPLER_BAD_FILE, "tensor \"%s%u.%s\" is missing", layer_prefix,
-                        wanted.layer, names[role]);
-        }
-    }
     return DOPPLER_OK;
 }
 
@@ -149,6 +92,5 @@ doppler_status hf_sources(error *e, arena *a, const model_config *m, const safet
             if (status) return status;
             ++*count;
         }
-    if (*count) qsort(sources, *count, sizeof *sources, compare_places);
-    return check_complete(e, m, files, sources, *count);
+    return source_complete(e, &hf_names, m, sources, *count);
 }

@@ -262,7 +262,7 @@ static void sources_are_complete_and_fit(void **state) {
     assert_int_equal(hf_sources(&e, &a, &m, &file, 1, &s, &count), DOPPLER_OK);
     assert_int_equal(count, COUNT - 1);
     assert_int_equal(s[0].role, ROLE_EMBEDDING);
-    assert_int_equal(s[0].format, FORMAT_F16);
+    assert_int_equal(s[0].type, SOURCE_F16);
     assert_int_equal(s[count - 1].role, ROLE_HEAD);
     model_config tied = m;
     tied.tied_head = true;
