@@ -4,8 +4,8 @@
  * before it; shards are equal cuts of that stream and blocks are cuts of a shard. Bytes flow
  * through `pending` (rows encoded, or zeros) into `block`, which leaves when it is full. */
 #include "loader/convert.h"
-#include "gpu/cpu/weights.h"
 #include "loader/quantize.h"
+#include "loader/repack.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
@@ -37,7 +37,7 @@ struct convert {
     size_t in_bytes;
     uint32_t in_rows, in_row;    /* rows in it, and encoded of them */
     bool reading;                /* in was handed to the host in the last step */
-    float *decoded;              /* [largest cols, whole runs] */
+    float *decoded, *unordered;  /* [largest cols, whole runs] */
     uint8_t *encoded;            /* one stored row */
     const uint8_t *pending;      /* NULL: zeros */
     uint64_t pending_bytes;
@@ -70,7 +70,7 @@ static weight_format wanted_format(const convert_input *in, const source_tensor 
         [TARGET_Q8_0] = FORMAT_Q8_0, [TARGET_Q4_K_M] = FORMAT_Q4_K,
         [TARGET_MXFP4] = FORMAT_MXFP4};
     if (!roles[s->role].matrix) return FORMAT_F32;
-    if (in->target == TARGET_KEEP) return s->format;
+    if (in->target == TARGET_KEEP) return repack_format(s->type);
     bool is_mixture = in->target == TARGET_Q4_K_M;
     if (!is_mixture && in->target != TARGET_MXFP4) return plain[in->target];
     if (s->role == ROLE_EMBEDDING) return in->model->tied_head ? FORMAT_Q6_K : FORMAT_BF16;
@@ -143,7 +143,8 @@ static bool plan_buffers(convert *c) {
     for (uint32_t i = 0; i < c->m.tensor_count; i++) {
         const source_tensor *s = &c->input.sources[i];
         const rdrr_tensor *t = &c->m.tensors[i];
-        if (s->bytes / s->rows > in_bytes) in_bytes = s->bytes / s->rows;
+        uint32_t together = s->rows > 1 && s->interleaved_head ? s->interleaved_head : 1;
+        if (s->bytes / s->rows * together > in_bytes) in_bytes = s->bytes / s->rows * together;
         if (s->cols > cols) cols = s->cols;
         if (t->bytes / t->rows > row_bytes) row_bytes = t->bytes / t->rows;
     }
@@ -151,9 +152,10 @@ static bool plan_buffers(convert *c) {
     c->in_bytes = (size_t)in_bytes;
     c->in = arena_alloc(a, c->in_bytes + RUN_WEIGHTS * WIDEST_WEIGHT);
     c->decoded = arena_array(a, whole_runs(cols), sizeof *c->decoded);
+    c->unordered = arena_array(a, whole_runs(cols), sizeof *c->unordered);
     c->encoded = arena_alloc(a, (size_t)row_bytes);
     c->block = arena_alloc(a, RDRR_BLOCK_BYTES);
-    return c->in && c->decoded && c->encoded && c->block;
+    return c->in && c->decoded && c->unordered && c->encoded && c->block;
 }
 
 static doppler_status plan(error *e, convert *c) {
@@ -216,6 +218,25 @@ void convert_destroy(convert *c) {
 
 /* ---- rows */
 
+/* Whether rows keep their numbers, in the stored layout: no decoding, no quantizing. */
+static bool keeps(const convert *c, uint32_t tensor) {
+    const source_tensor *s = &c->input.sources[tensor];
+    return repack_is_exact(s->type) && repack_format(s->type) == c->m.tensors[tensor].format &&
+           roles[s->role].matrix;
+}
+
+/* Row of the source that becomes row `row`: see source_tensor.interleaved_head. */
+static uint32_t source_index(const source_tensor *s, uint32_t row) {
+    if (!s->interleaved_head) return row;
+    uint32_t half = s->interleaved_head / 2, in_head = row % s->interleaved_head;
+    return row - in_head + in_head % half * 2 + in_head / half;
+}
+
+/* Numbers of a vector into their order; out and in do not overlap. */
+static void order_vector(const source_tensor *s, const float *in, float *out) {
+    for (uint32_t i = 0; i < s->cols; i++) out[i] = in[source_index(s, i)];
+}
+
 /* Largest magnitude that the format holds; of quantized ones, that its f16 scales surely hold. */
 static float largest(weight_format format) {
     return format == FORMAT_F32 ? 0x1.FFFFFEp127f : format == FORMAT_BF16 ? 0x1.FEp127f : 65504.0f;
@@ -225,29 +246,37 @@ static float largest(weight_format format) {
 static doppler_status encode_row(error *e, convert *c) {
     const source_tensor *s = &c->input.sources[c->tensor];
     const rdrr_tensor *t = &c->m.tensors[c->tensor];
-    const uint8_t *row = c->in + c->in_row * (s->bytes / s->rows);
-    weights_decode(s->format, row, whole_runs(s->cols), c->decoded);
+    bool matrix = roles[t->role].matrix;
+    uint32_t from = matrix ? source_index(s, c->in_row) : c->in_row;
+    const uint8_t *row = c->in + from * (s->bytes / s->rows);
+    c->pending_bytes = t->bytes / t->rows;
+    c->pending = matrix ? c->encoded : (const uint8_t *)c->decoded;
+    if (keeps(c, c->tensor)) {
+        repack_row(s->type, row, s->cols, c->encoded);
+        c->in_row++;
+        return DOPPLER_OK;
+    }
+    repack_decode(s->type, row, s->cols, matrix ? c->decoded : c->unordered);
+    if (!matrix) order_vector(s, c->unordered, c->decoded);
     float limit = largest(t->format);
     for (uint32_t i = 0; i < s->cols; i++)
         if (!(fabsf(c->decoded[i]) <= limit))
             return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\": row %u, column %u is %g, which %s "
                         "cannot hold", s->name, c->row + c->in_row, i, (double)c->decoded[i],
                         formats[t->format].name);
-    bool matrix = roles[t->role].matrix;
     if (matrix) quantize_row(t->format, c->decoded, s->cols, c->encoded);
-    c->pending = matrix ? c->encoded : (const uint8_t *)c->decoded;
-    c->pending_bytes = t->bytes / t->rows;
     c->in_row++;
     return DOPPLER_OK;
 }
 
-/* The host has filled `in`: rows of the same format go on as they are. */
+/* The host has filled `in`: plain rows of the same format go on as they are. */
 static void take_read(convert *c) {
     const source_tensor *s = &c->input.sources[c->tensor];
     c->reading = false;
     c->done_bytes += c->in_rows * (s->bytes / s->rows);
     c->in_row = 0;
-    if (s->format != c->m.tensors[c->tensor].format) return;
+    bool plain = source_types[s->type].block_weights == 1 && !s->interleaved_head;
+    if (!plain || repack_format(s->type) != c->m.tensors[c->tensor].format) return;
     c->pending = c->in;
     c->pending_bytes = c->in_rows * (s->bytes / s->rows);
     c->in_row = c->in_rows;
@@ -258,6 +287,7 @@ static void ask_read(convert *c, convert_step *step) {
     uint64_t row_bytes = s->bytes / s->rows;
     uint32_t left = s->rows - c->row;
     c->in_rows = c->in_bytes / row_bytes < left ? (uint32_t)(c->in_bytes / row_bytes) : left;
+    if (s->interleaved_head && s->rows > 1) c->in_rows -= c->in_rows % s->interleaved_head;
     c->reading = true;
     *step = (convert_step){
         .action = CONVERT_READ,

@@ -15,7 +15,7 @@
 #include "loader/manifest.h"
 
 typedef enum convert_target {
-    TARGET_KEEP,                 /* every matrix as the source has it, bit for bit */
+    TARGET_KEEP,                 /* every matrix with the source's numbers: see loader/repack.h */
     TARGET_F32, TARGET_F16, TARGET_BF16, TARGET_Q8_0,
     TARGET_Q4_K_M,               /* llama.cpp's mixture: see wanted_format */
     TARGET_MXFP4,                /* but for embedding and head, as in Q4_K_M */
@@ -29,7 +29,7 @@ typedef struct convert_input {
     const model_config *model;
     const source_tensor *sources;        /* each role of the model once, in package order */
     uint32_t source_count;
-    const char *tokenizer;               /* bytes of tokenizer.json */
+    const char *tokenizer;               /* its compiled form */
     size_t tokenizer_bytes;
     const char *chat_template;           /* "" when there is none */
     const char *name, *source;           /* of the model; where it came from */

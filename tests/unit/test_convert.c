@@ -4,6 +4,7 @@
 #include "bridge/hf_names.h"
 #include "gpu/cpu/weights.h"
 #include "loader/convert.h"
+#include "loader/repack.h"
 #include "storage/files.h"
 #include "storage/sha256.h"
 #include <math.h>
@@ -80,7 +81,7 @@ static void list_roles(source *s) {
     for (uint32_t role = 0; role < ROLE_COUNT; role++)
         for (uint32_t layer = 0; layer < (roles[role].per_layer ? s->model.layers : 1); layer++) {
             source_tensor *t = &s->tensors[s->count];
-            *t = (source_tensor){"t", (tensor_role)role, layer, FORMAT_BF16, 0, 0, 0, 0, 0};
+            *t = (source_tensor){"t", (tensor_role)role, layer, SOURCE_BF16, 0, 0, 0, 0, 0, 0};
             if (!model_role_shape(&s->model, t->role, &t->rows, &t->cols)) continue;
             t->offset = s->bytes;
             t->bytes = (uint64_t)t->rows * t->cols * 2;
@@ -138,7 +139,7 @@ static void take_write(made *p, const convert_step *step, uint64_t *at) {
         memcpy(p->hashes, step->from, step->bytes);
     } else if (!strcmp(step->file, "manifest.json"))
         text_add(&p->json, (const char *)step->from, step->bytes);
-    else assert_string_equal(step->file, "tokenizer.json");
+    else assert_string_equal(step->file, RDRR_TOKENIZER);
 }
 
 static doppler_status make(error *e, made *p, const source *s, const convert_input *input) {
@@ -204,9 +205,9 @@ static double relative_error(const made *p, const source *s, const rdrr_tensor *
     double error_sum = 0, sum = 0;
     for (uint32_t row = 0; row < t->rows; row++) {
         weights_decode(t->format, bytes + row * (t->bytes / t->rows), runs, got);
-        weights_decode(from->format,
-                       (uint8_t *)s->data + from->offset + row * (from->bytes / from->rows),
-                       runs, want);
+        repack_decode(from->type,
+                      (uint8_t *)s->data + from->offset + row * (from->bytes / from->rows),
+                      t->cols, want);
         for (uint32_t i = 0; i < t->cols; i++) {
             error_sum += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
             sum += (double)want[i] * want[i];
@@ -365,6 +366,66 @@ static void short_vectors_are_stored(void **state) {
     make_good(&p, &s, TARGET_Q8_0, 4096);
     check_against_source(&p, &s);
     check_hashes(&p);
+    drop(&p);
+    close_source(&s);
+}
+
+/* llama.cpp's order of the rows of Q and K: heads of 8 rows (of numbers, in a bias) whose halves,
+ * which rotate together, alternate. Stored by keep (f32, q8_0) and decoded. */
+static void interleaved_heads_are_put_back(void **state) {
+    (void)state;
+    source s = {0};
+    made p;
+    plan_only(&s, 1, true);
+    s.model.attention_bias = true;
+    s.model.kv_heads = 1;
+    s.model.heads = 4;
+    s.model.head_dim = 8;
+    list_roles(&s);
+    s.bytes = 0;
+    for (uint32_t i = 0; i < s.count; i++) {
+        source_tensor *t = &s.tensors[i];
+        bool q = t->role == ROLE_ATTN_Q;
+        t->type = q ? SOURCE_Q8_0 : SOURCE_F32;
+        t->bytes = q ? t->rows * t->cols / 32 * 34 : t->rows * t->cols * 4;
+        t->offset = s.bytes;
+        s.bytes += (size_t)t->bytes;
+        if (q || t->role == ROLE_ATTN_K || t->role == ROLE_ATTN_Q_BIAS ||
+            t->role == ROLE_ATTN_K_BIAS)
+            t->interleaved_head = 8;
+    }
+    s.data = calloc(1, s.bytes);
+    for (uint32_t i = 0; i < s.count; i++) {             /* row r holds r (a vector: i at i) */
+        const source_tensor *t = &s.tensors[i];
+        for (uint32_t k = 0; k < t->rows * t->cols && t->type == SOURCE_F32; k++) {
+            float value = (float)(t->rows > 1 ? k / t->cols : k);
+            memcpy(s.data + t->offset + 4 * k, &value, 4);
+        }
+        for (uint32_t b = 0; b < t->bytes / 34 && t->type == SOURCE_Q8_0; b++) {
+            char *block = s.data + t->offset + 34 * b;
+            block[1] = 0x3C;                             /* d = 1 */
+            memset(block + 2, (int)(b / (t->cols / 32)), 32);
+        }
+    }
+    make_good(&p, &s, TARGET_KEEP, 0);
+    const manifest *m = convert_manifest(p.c);
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        static const uint32_t was[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+        const rdrr_tensor *t = &m->tensors[i];
+        uint8_t *bytes = stored(&p, t);
+        float row[512];
+        bool matrix = t->rows > 1, moved = s.tensors[i].interleaved_head;
+        for (uint32_t r = 0; r < t->rows; r++) {
+            if (matrix) weights_decode(t->format, bytes + r * (t->bytes / t->rows), t->cols, row);
+            else memcpy(row, bytes, t->cols * 4);
+            for (uint32_t c = 0; c < t->cols; c++) {
+                uint32_t at = matrix ? r : c, from = moved ? at / 8 * 8 + was[at % 8] : at;
+                if (row[c] != (float)from)
+                    fail_msg("%s[%u, %u]: %g", t->name, r, c, (double)row[c]);
+            }
+        }
+        free(bytes);
+    }
     drop(&p);
     close_source(&s);
 }
@@ -550,6 +611,7 @@ int main(void) {
         cmocka_unit_test(shards_of_any_size_hold_the_same_tensors),
         cmocka_unit_test(same_input_gives_the_same_package),
         cmocka_unit_test(short_vectors_are_stored),
+        cmocka_unit_test(interleaved_heads_are_put_back),
         cmocka_unit_test(short_rows_are_padded_to_whole_blocks),
         cmocka_unit_test(mxfp4_leaves_embedding_and_head_alone),
         cmocka_unit_test(q4_k_m_is_the_known_mixture),
