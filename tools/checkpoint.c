@@ -3,10 +3,12 @@
 #include "bridge/hf_config.h"
 #include "tools/file.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_CONFIG_BYTES = 16 << 20, MAX_INDEX_BYTES = 64 << 20 };
 static const char single_file[] = "model.safetensors";
+static const char gguf_suffix[] = ".gguf";
 static const char index_file[] = "model.safetensors.index.json";
 
 static doppler_status no_memory(error *e, const checkpoint *c) {
@@ -49,6 +51,108 @@ static doppler_status open_data(error *e, checkpoint *c, uint32_t i, const char 
     arena_free(&text);
     return status;
 }
+
+/* ---- GGUF */
+
+static bool ends_in(const char *name, const char *suffix) {
+    size_t bytes = strlen(name), suffix_bytes = strlen(suffix);
+    return bytes >= suffix_bytes && !strcmp(name + bytes - suffix_bytes, suffix);
+}
+
+static doppler_status open_gguf(error *e, checkpoint *c, uint32_t i, const char *name) {
+    storage_file *f = &c->data[i];
+    doppler_status status = storage_open(e, f, c->folder, name);
+    uint64_t need = f->bytes < GGUF_FIRST_BYTES ? f->bytes : GGUF_FIRST_BYTES;
+    do {
+        uint8_t *header = status ? NULL : arena_alloc(&c->memory, (size_t)need + 1);
+        if (!status && !header) status = no_memory(e, c);
+        size_t bytes = (size_t)need;
+        if (!status) status = storage_read(e, f, 0, header, bytes);
+        if (!status)
+            status = gguf_parse(e, &c->memory, name, header, bytes, f->bytes, &c->ggufs[i],
+                                &need);
+    } while (!status && need);
+    return status;
+}
+
+/* "NAME-00002-of-00003.gguf" -> that of another part; false when the name is no such. */
+static bool part_name(checkpoint *c, const char *name, uint32_t number, uint32_t count,
+                      const char **out) {
+    char suffix[40];
+    snprintf(suffix, sizeof suffix, "-of-%05" PRIu32 ".gguf", count);
+    size_t bytes = strlen(name), tail = strlen(suffix) + 6;
+    if (!ends_in(name, suffix) || bytes <= tail) return false;
+    snprintf(suffix, sizeof suffix, "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", number + 1, count);
+    char *made = arena_alloc(&c->memory, bytes + sizeof suffix);
+    if (!made) return false;
+    memcpy(made, name, bytes - tail);
+    strcpy(made + bytes - tail, suffix);
+    *out = made;
+    return true;
+}
+
+/* The file, and the others when it is a part of several. */
+static doppler_status open_ggufs(error *e, checkpoint *c, const char *name) {
+    gguf one;
+    uint32_t number, count;
+    c->ggufs = &one;
+    c->data = arena_array(&c->memory, 1, sizeof *c->data);
+    if (!c->data) return no_memory(e, c);
+    c->file_count = 1;
+    doppler_status status = open_gguf(e, c, 0, name);
+    c->ggufs = NULL;
+    if (status || (status = gguf_split(e, &one, &number, &count))) return status;
+    storage_file first = c->data[0];
+    c->ggufs = arena_array(&c->memory, count, sizeof *c->ggufs);
+    c->data = arena_array(&c->memory, count, sizeof *c->data);
+    if (!c->ggufs || !c->data) {
+        c->file_count = 0;
+        storage_close(&first);
+        return no_memory(e, c);
+    }
+    c->file_count = count;
+    c->ggufs[number] = one;
+    c->data[number] = first;
+    for (uint32_t i = 0; i < count && !status; i++) {
+        const char *part = name;
+        if (i == number) continue;
+        if (!part_name(c, name, i, count, &part))
+            return fail(e, DOPPLER_BAD_FILE, "%s: part %" PRIu32 " of %" PRIu32 ", but not named "
+                        "\"...-%05" PRIu32 "-of-%05" PRIu32 ".gguf\"", name, number + 1, count,
+                        number + 1, count);
+        status = open_gguf(e, c, i, part);
+    }
+    return status ? status : gguf_split_check(e, &c->memory, c->ggufs, count);
+}
+
+/* By name, or by what the file begins with. */
+static bool is_gguf(const checkpoint *c, const char *name) {
+    char magic[4];
+    error ignored = {0};
+    storage_file f = {0};
+    if (ends_in(name, gguf_suffix)) return true;
+    bool found = !storage_open(&ignored, &f, c->folder, name) && f.bytes >= sizeof magic &&
+                 !storage_read(&ignored, &f, 0, magic, sizeof magic) && !memcmp(magic, "GGUF", 4);
+    storage_close(&f);
+    return found;
+}
+
+static doppler_status describe_gguf(error *e, checkpoint *c) {
+    uint32_t file;
+    const gguf_tensor *t = gguf_rope_factors(c->ggufs, c->file_count, &file);
+    uint8_t *factors = NULL;
+    if (t && t->bytes <= MODEL_MAX_HEAD_DIM * sizeof(float)) {
+        factors = arena_alloc(&c->memory, (size_t)t->bytes);
+        if (!factors) return no_memory(e, c);
+        doppler_status status = storage_read(e, &c->data[file], t->offset, factors,
+                                             (size_t)t->bytes);
+        if (status) return status;
+    }
+    return gguf_model(e, &c->memory, c->ggufs, c->file_count, factors, &c->model, &c->sources,
+                      &c->source_count);
+}
+
+/* ---- */
 
 static doppler_status open_all(error *e, checkpoint *c, const char *const *names, uint32_t count) {
     c->files = arena_array(&c->memory, count, sizeof *c->files);
@@ -93,8 +197,13 @@ doppler_status checkpoint_open(error *e, checkpoint *c, const char *path) {
     if (!split_path(c, path, &parent, &last)) return no_memory(e, c);
     if (!file_is_folder(path)) {
         c->folder = parent;
-        if (!split_path(c, parent, &ignored, &c->name)) return no_memory(e, c);
-        return open_all(e, c, &last, 1);
+        if (!is_gguf(c, last)) {
+            if (!split_path(c, parent, &ignored, &c->name)) return no_memory(e, c);
+            return open_all(e, c, &last, 1);
+        }
+        size_t bytes = strlen(last) - (ends_in(last, gguf_suffix) ? sizeof gguf_suffix - 1 : 0);
+        c->name = arena_text(&c->memory, last, bytes);
+        return c->name ? open_ggufs(e, c, last) : no_memory(e, c);
     }
     c->name = last;
     if (storage_exists(path, index_file)) return open_sharded(e, c);
@@ -105,6 +214,7 @@ doppler_status checkpoint_open(error *e, checkpoint *c, const char *path) {
 }
 
 doppler_status checkpoint_describe(error *e, checkpoint *c) {
+    if (c->ggufs) return describe_gguf(e, c);
     hf_text config = {0}, generation = {0};
     doppler_status status = checkpoint_text(e, c, "config.json", MAX_CONFIG_BYTES, &config.data,
                                             &config.bytes);
@@ -120,6 +230,7 @@ doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **ou
     static const char jinja[] = "chat_template.jinja", config[] = "tokenizer_config.json";
     hf_text text = {0};
     *out = "";
+    if (c->ggufs) return gguf_chat_template(e, &c->memory, &c->ggufs[0], out);
     if (storage_exists(c->folder, jinja)) {
         doppler_status status = checkpoint_text(e, c, jinja, MAX_CONFIG_BYTES, out, &text.bytes);
         if (!status && strlen(*out) != text.bytes)

@@ -3,13 +3,15 @@
 #ifndef TOOLS_CHECKPOINT_H
 #define TOOLS_CHECKPOINT_H
 
+#include "bridge/gguf_model.h"
 #include "bridge/hf_names.h"
 #include "storage/files.h"
 
 typedef struct checkpoint {
     arena memory;                /* owned; holds everything below */
-    const char *folder, *name;   /* name: the folder's last part */
-    safetensors *files;          /* [file_count] */
+    const char *folder, *name;   /* name: the folder's last part; a GGUF file's without .gguf */
+    safetensors *files;          /* [file_count]; NULL when it is GGUF */
+    gguf *ggufs;                 /* [file_count]; NULL when it is safetensors */
     storage_file *data;          /* [file_count] */
     uint32_t file_count;
     model_config model;          /* from here on by checkpoint_describe */
@@ -17,12 +19,14 @@ typedef struct checkpoint {
     uint32_t source_count;
 } checkpoint;
 
-/* path: a folder with model.safetensors or its index, or one file. checkpoint_free whether it
+/* path: a folder with model.safetensors or its index, or one file: safetensors, GGUF, any part of
+ * a split GGUF. checkpoint_free whether it
  * succeeded or not. */
 doppler_status checkpoint_open(error *e, checkpoint *c, const char *path);
-/* Reads config.json and generation_config.json beside the data, and finds every tensor's role. */
+/* Reads the metadata, or config.json and generation_config.json beside the data, and finds every
+ * tensor's role. */
 doppler_status checkpoint_describe(error *e, checkpoint *c);
-/* chat_template.jinja, or that of tokenizer_config.json, or "". */
+/* The metadata's, or chat_template.jinja, or that of tokenizer_config.json, or "". */
 doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **out);
 /* A whole file of the folder, in c->memory, with a NUL behind it. */
 doppler_status checkpoint_text(error *e, checkpoint *c, const char *name, uint64_t max_bytes,

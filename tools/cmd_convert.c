@@ -1,8 +1,9 @@
-/* cmd_convert.c - `doppler convert`: a Hugging Face folder or safetensors file to an RDRR package.
+/* cmd_convert.c - `doppler convert`: a GGUF file or Hugging Face folder to an RDRR package.
  * The host side of loader/convert.h: reads, writes and hashes what it is told to. */
+#include "bridge/gguf_tokenizer.h"
 #include "loader/convert.h"
+#include "loader/repack.h"
 #include "storage/sha256.h"
-#include "tokenizer/tokenizer.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/options.h"
@@ -10,6 +11,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+enum { MAX_TOKENIZER_JSON = 256 << 20 };
 
 typedef struct job {
     const char *in, *out, *name;
@@ -17,6 +21,7 @@ typedef struct job {
     uint64_t shard_bytes;
     bool quiet;
     checkpoint source;
+    text tokenizer;              /* compiled */
     convert *c;
     staging package;
 } job;
@@ -29,15 +34,26 @@ static bool package_file(const char *name) {
            !strcmp(name + strlen(name) - 4, ".bin");
 }
 
-/* A tokenizer that the engine cannot read makes a package that it cannot load: say so now. */
-static doppler_status check_tokenizer(error *e, const job *j, const char *text, size_t bytes) {
-    tokenizer *t;
-    doppler_status status = tokenizer_open(e, text, bytes, &t);
+/* The metadata's tokenizer, or that of tokenizer.json beside the data, compiled. */
+static doppler_status compile_tokenizer(error *e, job *j) {
+    static const char name[] = "tokenizer.json";
+    checkpoint *s = &j->source;
+    tokenizer *t = NULL;
+    const char *json;
+    size_t bytes;
+    doppler_status status =
+        s->ggufs ? gguf_tokenizer(e, &s->ggufs[0], &t)
+                 : checkpoint_text(e, s, name, MAX_TOKENIZER_JSON, &json, &bytes);
+    if (!status && !s->ggufs) status = tokenizer_read_json(e, json, bytes, &t);
     if (status) return status;
-    if (tokenizer_vocab(t) > j->source.model.vocab && !j->quiet)
-        fprintf(stderr, "%s: %" PRIu32 " tokens, the model has only %" PRIu32 "\n", RDRR_TOKENIZER,
-                tokenizer_vocab(t), j->source.model.vocab);
+    uint32_t tokens = tokenizer_vocab(t);
+    tokenizer_compile(t, &j->tokenizer);
     tokenizer_close(t);
+    if (j->tokenizer.failed)
+        return fail(e, DOPPLER_NO_MEMORY, "a tokenizer of %" PRIu32 " tokens", tokens);
+    if (tokens > s->model.vocab && !j->quiet)
+        fprintf(stderr, "%s: the tokenizer has %" PRIu32 " tokens, the model only %" PRIu32 "\n",
+                s->name, tokens, s->model.vocab);
     return DOPPLER_OK;
 }
 
@@ -47,16 +63,29 @@ static doppler_status prepare(error *e, job *j) {
     doppler_status status = checkpoint_open(e, s, j->in);
     if (status || (status = checkpoint_describe(e, s)) ||
         (status = checkpoint_chat_template(e, s, &input.chat_template)) ||
-        (status = checkpoint_text(e, s, RDRR_TOKENIZER, RDRR_MAX_TOKENIZER, &input.tokenizer,
-                                  &input.tokenizer_bytes)) ||
-        (status = check_tokenizer(e, j, input.tokenizer, input.tokenizer_bytes)))
+        (status = compile_tokenizer(e, j)))
         return status;
+    input.tokenizer = j->tokenizer.data;
+    input.tokenizer_bytes = j->tokenizer.bytes;
     input.model = &s->model;
     input.sources = s->sources;
     input.source_count = s->source_count;
     input.name = j->name ? j->name : s->name;
     input.source = s->name;
     return convert_create(e, &input, &j->c);
+}
+
+/* Each tensor that `keep` stores in another type. */
+static void tell_changes(const job *j) {
+    const manifest *m = convert_manifest(j->c);
+    for (uint32_t i = 0; i < m->tensor_count && !j->quiet; i++) {
+        const rdrr_tensor *t = &m->tensors[i];
+        source_type type = j->source.sources[i].type;
+        if (j->target == TARGET_KEEP && source_types[type].block_weights > 1 &&
+            strcasecmp(source_types[type].name, formats[t->format].name))
+            fprintf(stderr, "%s: %s -> %s%s\n", t->name, source_types[type].name,
+                    formats[t->format].name, repack_is_exact(type) ? ", the same values" : "");
+    }
 }
 
 static doppler_status write_step(error *e, job *j, const convert_step *step, sha256 *whole) {
@@ -106,13 +135,13 @@ static doppler_status execute(error *e, job *j) {
 int cmd_convert(int argc, char **argv) {
     job j = {.target = TARGET_KEEP};
     const argument arguments[] = {
-        {"IN", &j.in, "a Hugging Face folder, or its safetensors file", false},
+        {"IN", &j.in, "a GGUF file, a Hugging Face folder, or its safetensors file", false},
         {"OUT", &j.out, "the package's folder, which must not exist", false}};
     const option options[] = {
         {"input", 'i', OPTION_TEXT, &j.in, "IN", "the same as the argument", 0, 0},
         {"output", 'o', OPTION_TEXT, &j.out, "OUT", "the same as the argument", 0, 0},
         {"quantize", 'q', OPTION_CHOICE, &j.target, "keep|f32|f16|bf16|q8_0|q4_k_m|mxfp4",
-         "format of the matrices; default keep: as they are", 0, 0},
+         "format of the matrices; default keep: as they are, where kernels read that", 0, 0},
         {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
          "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
         {"name", 0, OPTION_TEXT, &j.name, "NAME", "the model's name; default: its folder's", 0, 0},
@@ -123,9 +152,13 @@ int cmd_convert(int argc, char **argv) {
     if (code >= 0) return code;
     error e = {0};
     doppler_status status = prepare(&e, &j);
-    if (!status) status = execute(&e, &j);
+    if (!status) {
+        tell_changes(&j);
+        status = execute(&e, &j);
+    }
     staging_free(&j.package);
     convert_destroy(j.c);
+    text_free(&j.tokenizer);
     checkpoint_free(&j.source);
     return status ? command_failed(&c, &e) : 0;
 }

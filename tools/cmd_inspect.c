@@ -1,13 +1,14 @@
 /* cmd_inspect.c - `doppler inspect`: what a package, a checkpoint or a tokenizer holds, as text or
  * JSON. Every source becomes one listing; two writers print it. */
 #include "memory/text.h"
-#include "tokenizer/tokenizer.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/file.h"
+#include "tools/gguf_text.h"
 #include "tools/options.h"
 #include "tools/package.h"
 #include "tools/progress.h"
+#include "tools/tokenizers.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ typedef struct listing {
     char id[RDRR_HEX_CHARS];             /* "" when it is no package */
     const model_config *model;           /* NULL when not known; note says why */
     const char *note;
+    const gguf *metadata;                /* NULL unless it is GGUF */
     entry *entries;                      /* owned */
     uint32_t count, files;
     uint32_t context;                    /* of the KV estimate */
@@ -62,14 +64,15 @@ static doppler_status list_package(error *e, const package *p, listing *l) {
     return DOPPLER_OK;
 }
 
-static void shape_text(const safetensors_tensor *t, entry *to) {
+/* shape: slowest first. */
+static void shape_text(const uint64_t *shape, uint32_t dims, entry *to) {
     size_t used = (size_t)snprintf(to->shape, sizeof to->shape, "[");
     to->weights = 1;
-    for (uint32_t d = 0; d < t->dims; d++) {
-        to->weights *= t->shape[d];
+    for (uint32_t d = 0; d < dims; d++) {
+        to->weights *= shape[d];
         if (used < sizeof to->shape)
             used += (size_t)snprintf(to->shape + used, sizeof to->shape - used, "%s%" PRIu64,
-                                     d ? ", " : "", t->shape[d]);
+                                     d ? ", " : "", shape[d]);
     }
     bool fits = used + 1 < sizeof to->shape;
     snprintf(fits ? to->shape + used : to->shape, sizeof to->shape - (fits ? used : 0), "%s",
@@ -96,7 +99,31 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
             to->role = known ? roles[role].name : "";
             to->dtype = safetensors_dtypes[t->dtype].name;
             to->bytes = t->bytes;
-            shape_text(t, to);
+            shape_text(t->shape, t->dims, to);
+        }
+    return DOPPLER_OK;
+}
+
+static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l) {
+    size_t count = 0;
+    for (uint32_t f = 0; f < c->file_count; f++) count += (size_t)c->ggufs[f].tensor_count;
+    l->kind = "GGUF";
+    l->name = c->name;
+    l->files = c->file_count;
+    l->metadata = &c->ggufs[0];
+    if (checkpoint_describe(why, c)) l->note = why->message;
+    else l->model = &c->model;
+    if (!make_entries(e, l, count)) return e->status;
+    for (uint32_t f = 0; f < c->file_count; f++)
+        for (uint64_t i = 0; i < c->ggufs[f].tensor_count; i++) {
+            const gguf_tensor *t = &c->ggufs[f].tensors[i];
+            entry *to = &l->entries[l->count++];
+            tensor_role role;
+            uint64_t shape[GGUF_MAX_DIMS];
+            for (uint32_t d = 0; d < t->dims; d++) shape[d] = t->shape[t->dims - 1 - d];
+            *to = (entry){.name = t->name, .role = "", .dtype = t->type->name, .bytes = t->bytes};
+            if (gguf_name_role(t->name, &role, &to->layer)) to->role = roles[role].name;
+            shape_text(shape, t->dims, to);
         }
     return DOPPLER_OK;
 }
@@ -165,6 +192,13 @@ static void print_model(const listing *l) {
            bytes_text((double)kv_bytes(m, l->context), kv), l->context);
 }
 
+static void print_metadata(const gguf *g) {
+    text t = {0};
+    gguf_text(g, &t);
+    if (t.data) fwrite(t.data, 1, t.bytes, stdout);
+    text_free(&t);
+}
+
 static void print_text(const listing *l, bool tensors) {
     dtype_total totals[MAX_DTYPES];
     char bytes[BYTES_TEXT], name[NAME_TEXT], quantization[NAME_TEXT];
@@ -181,6 +215,7 @@ static void print_text(const listing *l, bool tensors) {
         printf("    %-10s  %s in %" PRIu32 " tensor%s\n", totals[d].dtype,
                bytes_text((double)totals[d].bytes, bytes), totals[d].tensors,
                totals[d].tensors == 1 ? "" : "s");
+    if (l->metadata) print_metadata(l->metadata);
     for (uint32_t i = 0; tensors && i < l->count; i++) {
         const entry *t = &l->entries[i];
         printf("  %-48s %-12s %-6s %-16s %12" PRIu64 "\n", shown(t->name, name), t->role,
@@ -226,6 +261,10 @@ static doppler_status print_json(error *e, const listing *l, bool tensors) {
         text_format(&t, "%s\"%s\": {\"tensors\": %" PRIu32 ", \"bytes\": %" PRIu64 "}",
                     d ? ", " : "", totals[d].dtype, totals[d].tensors, totals[d].bytes);
     text_format(&t, "}");
+    if (l->metadata) {
+        text_format(&t, ", \"metadata\": ");
+        gguf_json(l->metadata, &t);
+    }
     for (uint32_t i = 0; tensors && i < l->count; i++) {
         const entry *n = &l->entries[i];
         text_format(&t, i ? ",\n  {" : ", \"tensors\": [\n  {");
@@ -245,19 +284,19 @@ static doppler_status print_json(error *e, const listing *l, bool tensors) {
 /* ---- the verb */
 
 static doppler_status inspect_tokenizer(error *e, const char *path, bool json) {
-    char *data;
-    size_t bytes;
-    tokenizer *t = NULL;
-    doppler_status status = file_read(e, path, &data, &bytes);
-    if (!status) status = tokenizer_open(e, data, bytes, &t);
-    free(data);
-    if (status) return status;
+    loaded_tokenizer loaded;
+    doppler_status status = tokenizer_load(e, path, &loaded);
+    const tokenizer *t = loaded.t;
+    if (status) {
+        tokenizer_unload(&loaded);
+        return status;
+    }
     uint32_t special = 0, tokens = tokenizer_vocab(t);
     for (uint32_t id = 0; id < tokens; id++) special += tokenizer_is_special(t, id);
     printf(json ? "{\"kind\": \"tokenizer\", \"tokens\": %" PRIu32 ", \"special\": %" PRIu32 "}\n"
-                : "tokenizer: byte-level BPE, %" PRIu32 " tokens, %" PRIu32 " of them special\n",
+                : "tokenizer: %" PRIu32 " tokens, %" PRIu32 " of them special\n",
            tokens, special);
-    tokenizer_close(t);
+    tokenizer_unload(&loaded);
     return DOPPLER_OK;
 }
 
@@ -274,7 +313,9 @@ static doppler_status print_listing(error *e, listing *l, uint32_t context, bool
 static doppler_status inspect(error *e, const char *path, uint32_t context, bool json,
                               bool tensors) {
     size_t bytes = strlen(path);
-    if (!file_is_folder(path) && bytes > 5 && !strcmp(path + bytes - 5, ".json"))
+    bool tokenizer = bytes > 5 && !strcmp(path + bytes - 5, ".json");
+    if (bytes > 4 && !strcmp(path + bytes - 4, ".bin")) tokenizer = true;
+    if (!file_is_folder(path) && tokenizer)
         return inspect_tokenizer(e, path, json);
     listing l = {0};
     package p = {0};
@@ -286,7 +327,7 @@ static doppler_status inspect(error *e, const char *path, uint32_t context, bool
         if (!status) status = list_package(e, &p, &l);
     } else {
         status = checkpoint_open(e, &c, path);
-        if (!status) status = list_checkpoint(e, &c, &why, &l);
+        if (!status) status = (c.ggufs ? list_gguf : list_checkpoint)(e, &c, &why, &l);
     }
     if (!status) status = print_listing(e, &l, context, json, tensors);
     free(l.entries);
@@ -300,7 +341,7 @@ int cmd_inspect(int argc, char **argv) {
     bool json = false, tensors = false;
     uint32_t context = 0;
     const argument arguments[] = {
-        {"PATH", &path, "a package, a checkpoint's folder, a safetensors file or a tokenizer.json",
+        {"PATH", &path, "a package, a checkpoint's folder, a GGUF or safetensors file, a tokenizer",
          false}};
     const option options[] = {
         {"tensors", 't', OPTION_FLAG, &tensors, NULL, "list every tensor", 0, 0},

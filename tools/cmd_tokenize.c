@@ -1,17 +1,17 @@
-/* cmd_tokenize.c - text to token ids and back, as a tokenizer.json says. */
+/* cmd_tokenize.c - text to token ids and back, as any tokenizer says. */
 #include "memory/json.h"
 #include "memory/text.h"
-#include "tokenizer/tokenizer.h"
 #include "tools/cmd.h"
 #include "tools/file.h"
 #include "tools/options.h"
+#include "tools/tokenizers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct job {
     error e;
-    tokenizer *t;
+    tokenizer *t;                /* borrowed */
     uint32_t flags;              /* of tokenizer_encode */
     uint32_t *ids;               /* owned, [capacity] */
     size_t capacity;
@@ -136,22 +136,11 @@ static doppler_status each_line(job *j, const char *input, size_t bytes,
     return DOPPLER_OK;
 }
 
-static doppler_status open_tokenizer(job *j, const char *path) {
-    char *joined = file_is_folder(path) ? file_join(path, "tokenizer.json") : NULL;
-    char *data;
-    size_t bytes;
-    doppler_status status = file_read(&j->e, joined ? joined : path, &data, &bytes);
-    if (!status) status = tokenizer_open(&j->e, data, bytes, &j->t);
-    free(data);
-    free(joined);
-    return status;
-}
-
 int cmd_tokenize(int argc, char **argv) {
     const char *path = NULL;
     bool jsonl = false, no_bos = false, no_special = false, decoding = false;
     const argument arguments[] = {
-        {"DIR", &path, "a Hugging Face folder, an RDRR package or a tokenizer.json", false},
+        {"DIR", &path, "a folder, a package, a tokenizer.json, tokenizer.bin or GGUF file", false},
     };
     const option options[] = {
         {"jsonl", 0, OPTION_FLAG, &jsonl, NULL, "a JSON string per line -> a JSON array of ids",
@@ -170,7 +159,9 @@ int cmd_tokenize(int argc, char **argv) {
     job j = {.flags = (no_bos ? 0 : TOKENIZE_TEMPLATE) | (no_special ? 0 : TOKENIZE_SPECIAL)};
     char *input = NULL;
     size_t bytes = 0;
-    doppler_status status = open_tokenizer(&j, path);
+    loaded_tokenizer loaded;
+    doppler_status status = tokenizer_load(&j.e, path, &loaded);
+    j.t = loaded.t;
     if (!status) status = file_read_stream(&j.e, stdin, "stdin", &input, &bytes);
     if (!status && jsonl)
         status = each_line(&j, input, bytes, decoding ? decode_line : encode_line);
@@ -182,6 +173,6 @@ int cmd_tokenize(int argc, char **argv) {
     free(input);
     free(j.ids);
     text_free(&j.out);
-    tokenizer_close(j.t);
+    tokenizer_unload(&loaded);
     return status ? command_failed(&c, &j.e) : 0;
 }

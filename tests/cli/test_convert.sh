@@ -126,8 +126,8 @@ copy
 flip "$T/b/hashes.bin" 40
 expect 'changed hashes are found' 1 'hashes.bin: SHA-256 differs' "$DOPPLER" verify "$T/b"
 copy
-flip "$T/b/tokenizer.json" 400
-expect 'a changed tokenizer is found' 1 'tokenizer.json: SHA-256 differs' "$DOPPLER" verify "$T/b"
+flip "$T/b/tokenizer.bin" 400
+expect 'a changed tokenizer is found' 1 'tokenizer.bin: SHA-256 differs' "$DOPPLER" verify "$T/b"
 copy
 sed 's/"kv_heads": 2/"kv_heads": 4/' "$T/p/manifest.json" > "$T/b/manifest.json"
 expect 'a manifest that contradicts itself' 1 'manifest.json: tensors' "$DOPPLER" verify "$T/b"

@@ -1,0 +1,72 @@
+// GGUF files of llama.cpp, kept: the same weights give the same logits whatever they are stored in,
+// and the perplexity that llama.cpp's exact dequantization has. Skipped where ../shared is absent.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { converted, doppler, golden, logits, perplexity, relativeError, root, shared }
+    from './oracle.mjs';
+
+const folder = join(shared, 'gguf');
+const skip = existsSync(folder) ? false : 'needs ../shared/gguf';
+const long = process.env.LONG ? false : 'runs in make check';
+const heldout = join(shared, 'vectors', 'heldout.txt');
+const cpu = ['--device', 'cpu', '--kv', 'f32'];
+const file = name => join(folder, `${name}.gguf`);
+const kept = name => converted(file(name), `gguf-${name}`, 'keep');
+const exact = name => converted(file(name), `gguf-${name}`, 'f32');
+const within = (got, want, bound) => assert.ok(Math.abs(got / want - 1) <= bound,
+    `${got}, wanted ${want} +- ${bound * 100} %`);
+
+// Types that kernels read, or that another holds exactly (Q3_K in q6_k).
+for (const name of ['llama3-Q4_0', 'llama3-Q5_0', 'llama3-Q4_K_M', 'llama3-Q5_K_M',
+    'llama3-Q3_K_M', 'llama3-Q6_K', 'llama3-Q8_0', 'mistral-Q4_K_M', 'stories-Q4_K_M'])
+    test(`${name} kept gives the logits of its weights in f32`, { skip }, () => {
+        doppler('verify', kept(name), '--quiet');
+        const ids = [1, 300, 5, 77, 1024, 2, 900, 41];
+        const error = relativeError(logits(kept(name), ids, ...cpu),
+            logits(exact(name), ids, ...cpu));
+        assert.ok(error <= 1e-5, `largest error ${error}`);
+    });
+
+for (const name of ['llama3-Q2_K', 'llama3-Q4_1', 'llama3-Q5_1'])
+    test(`${name} in q8_0 has the perplexity of its weights in f32`, { skip }, () => {
+        doppler('verify', kept(name), '--quiet');
+        within(perplexity(kept(name), heldout, 2, ...cpu),
+            perplexity(exact(name), heldout, 2, ...cpu), 1.5e-3);
+    });
+
+test('types that are requantized are told, IQ types refused by name', { skip }, () => {
+    const run = (...args) => spawnSync(join(root, 'build', 'doppler'), args, { encoding: 'utf8' });
+    const out = join(root, 'build', 'models', 'never');
+    const iq = run('convert', file('llama3-IQ4_XS'), out);
+    assert.equal(iq.status, 1);
+    assert.match(iq.stderr, /tensor "token_embd.weight" is IQ4_XS/);
+    assert.equal(existsSync(out), false);
+});
+
+test('a GGUF file and its checkpoint give the same ids', { skip }, () => {
+    const g = golden(join(shared, 'models', 'llama3'));
+    const tokenize = (...args) => spawnSync(join(root, 'build', 'doppler'), args,
+        { input: g.prompts.map(p => JSON.stringify(p.text)).join('\n'), encoding: 'utf8' }).stdout;
+    assert.equal(tokenize('tokenize', kept('llama3-Q8_0'), '--jsonl'),
+        tokenize('tokenize', join(shared, 'models', 'llama3'), '--jsonl'));
+});
+
+// The permuted rows of Q and K and rope_freqs.weight: wrong ones move every logit.
+test('llama3 in Q8_0 is near the checkpoint it was made of', { skip }, () => {
+    const g = golden(join(shared, 'models', 'llama3'));
+    for (const p of g.prompts.slice(0, 3)) {
+        const error = relativeError(logits(kept('llama3-Q8_0'), p.ids, ...cpu), p.logits);
+        assert.ok(error <= 0.05, `largest error ${error}`);
+    }
+});
+
+test('stories-Q4_K_M kept: perplexity of 16 chunks', { skip: skip || long }, () => {
+    within(perplexity(kept('stories-Q4_K_M'), heldout, 16, ...cpu), 25.749, 1e-3);
+});
+
+test('stories-Q4_K_M kept: perplexity of all of the text', { skip: skip || long }, () => {
+    within(perplexity(kept('stories-Q4_K_M'), heldout, 0, ...cpu), 20.618, 1e-3);
+});
