@@ -4,6 +4,7 @@
 #include "loader/convert.h"
 #include "loader/repack.h"
 #include "storage/sha256.h"
+#include "tokenizer/sentencepiece.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/options.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_TOKENIZER_JSON = 256 << 20 };
+enum { MAX_TOKENIZER = 256 << 20 };
 
 typedef struct job {
     const char *in, *out, *name;
@@ -34,17 +35,25 @@ static bool package_file(const char *name) {
            !strcmp(name + strlen(name) - 4, ".bin");
 }
 
-/* The metadata's tokenizer, or that of tokenizer.json beside the data, compiled. */
+/* That of tokenizer.json beside the data, or else of tokenizer.model. */
+static doppler_status read_tokenizer(error *e, checkpoint *s, tokenizer **out) {
+    static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
+    bool is_model = !storage_exists(s->folder, json) && storage_exists(s->folder, model);
+    const char *data;
+    size_t bytes;
+    doppler_status status = checkpoint_text(e, s, is_model ? model : json, MAX_TOKENIZER, &data,
+                                            &bytes);
+    if (status) return status;
+    return is_model ? tokenizer_read_sentencepiece(e, data, bytes, out)
+                    : tokenizer_read_json(e, data, bytes, out);
+}
+
+/* The metadata's tokenizer, or that beside the data, compiled. */
 static doppler_status compile_tokenizer(error *e, job *j) {
-    static const char name[] = "tokenizer.json";
     checkpoint *s = &j->source;
     tokenizer *t = NULL;
-    const char *json;
-    size_t bytes;
-    doppler_status status =
-        s->ggufs ? gguf_tokenizer(e, &s->ggufs[0], &t)
-                 : checkpoint_text(e, s, name, MAX_TOKENIZER_JSON, &json, &bytes);
-    if (!status && !s->ggufs) status = tokenizer_read_json(e, json, bytes, &t);
+    doppler_status status = s->ggufs ? gguf_tokenizer(e, &s->ggufs[0], &t)
+                                     : read_tokenizer(e, s, &t);
     if (status) return status;
     uint32_t tokens = tokenizer_vocab(t);
     tokenizer_compile(t, &j->tokenizer);

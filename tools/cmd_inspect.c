@@ -300,6 +300,17 @@ static doppler_status inspect_tokenizer(error *e, const char *path, bool json) {
     return DOPPLER_OK;
 }
 
+/* By what it is called. */
+static bool is_tokenizer(const char *path) {
+    static const char *const ends[] = {".json", ".bin", ".model"};
+    size_t bytes = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t n = strlen(ends[i]);
+        if (bytes > n && !strcmp(path + bytes - n, ends[i])) return true;
+    }
+    return false;
+}
+
 static doppler_status print_listing(error *e, listing *l, uint32_t context, bool json,
                                     bool tensors) {
     l->context = context;
@@ -312,10 +323,7 @@ static doppler_status print_listing(error *e, listing *l, uint32_t context, bool
 
 static doppler_status inspect(error *e, const char *path, uint32_t context, bool json,
                               bool tensors) {
-    size_t bytes = strlen(path);
-    bool tokenizer = bytes > 5 && !strcmp(path + bytes - 5, ".json");
-    if (bytes > 4 && !strcmp(path + bytes - 4, ".bin")) tokenizer = true;
-    if (!file_is_folder(path) && tokenizer)
+    if (!file_is_folder(path) && is_tokenizer(path))
         return inspect_tokenizer(e, path, json);
     listing l = {0};
     package p = {0};

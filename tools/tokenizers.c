@@ -3,6 +3,7 @@
 #include "bridge/gguf_tokenizer.h"
 #include "loader/manifest.h"
 #include "storage/files.h"
+#include "tokenizer/sentencepiece.h"
 #include "tools/checkpoint.h"
 #include "tools/file.h"
 #include <stdlib.h>
@@ -16,6 +17,12 @@ static doppler_status load_gguf(error *e, const char *path, loaded_tokenizer *ou
     return status;
 }
 
+/* "tokenizer.model", "tokenizer.model.v3": JSON may begin with a newline, too. */
+static bool ends_in_model(const char *path) {
+    const char *last = strrchr(path, '/');
+    return strstr(last ? last : path, ".model") != NULL;
+}
+
 static doppler_status load_file(error *e, const char *path, loaded_tokenizer *out) {
     size_t bytes;
     doppler_status status = file_read(e, path, &out->data, &bytes);
@@ -23,7 +30,10 @@ static doppler_status load_file(error *e, const char *path, loaded_tokenizer *ou
     if (bytes >= 4 && !memcmp(out->data, "DTOK", 4))
         return tokenizer_open(e, out->data, bytes, &out->t);
     bool gguf = bytes >= 4 && !memcmp(out->data, "GGUF", 4);
-    if (!gguf) status = tokenizer_read_json(e, out->data, bytes, &out->t);
+    bool sentencepiece = bytes && *out->data == '\n';       /* the tag of a first piece */
+    if (sentencepiece && ends_in_model(path))
+        status = tokenizer_read_sentencepiece(e, out->data, bytes, &out->t);
+    else if (!gguf) status = tokenizer_read_json(e, out->data, bytes, &out->t);
     free(out->data);
     out->data = NULL;
     return gguf ? load_gguf(e, path, out) : status;
@@ -32,8 +42,10 @@ static doppler_status load_file(error *e, const char *path, loaded_tokenizer *ou
 doppler_status tokenizer_load(error *e, const char *path, loaded_tokenizer *out) {
     *out = (loaded_tokenizer){0};
     if (!file_is_folder(path)) return load_file(e, path, out);
-    char *joined = file_join(path, storage_exists(path, RDRR_MANIFEST) ? RDRR_TOKENIZER
-                                                                       : "tokenizer.json");
+    static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
+    const char *name = storage_exists(path, RDRR_MANIFEST) ? RDRR_TOKENIZER
+                       : storage_exists(path, json) || !storage_exists(path, model) ? json : model;
+    char *joined = file_join(path, name);
     if (!joined) return fail(e, DOPPLER_NO_MEMORY, "%s", path);
     doppler_status status = load_file(e, joined, out);
     free(joined);

@@ -1,5 +1,5 @@
 /* tokenizers.h - a tokenizer, wherever it is: a package, a Hugging Face folder, a tokenizer.json,
- * tokenizer.bin or GGUF file. */
+ * tokenizer.model, tokenizer.bin or GGUF file. */
 #ifndef TOOLS_TOKENIZERS_H
 #define TOOLS_TOKENIZERS_H
 

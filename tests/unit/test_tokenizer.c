@@ -3,6 +3,7 @@
 #include "memory/json.h"
 #include "memory/text.h"
 #include "memory/utf8.h"
+#include "tokenizer/sentencepiece.h"
 #include "tokenizer/tokenizer.h"
 #include "tools/file.h"
 #include "tools/tokenizers.h"
@@ -78,6 +79,11 @@ static tokenizer *compiled_again(tokenizer *t) {
     return t;
 }
 
+static doppler_status read_sentencepiece(error *e, const char *data, size_t bytes,
+                                         tokenizer **t) {
+    return tokenizer_read_sentencepiece(e, data, bytes, t);
+}
+
 /* Read, compiled and opened: what the tests then see is what packages give. */
 static tokenizer *open_file(const char *path) {
     size_t bytes;
@@ -85,7 +91,9 @@ static tokenizer *open_file(const char *path) {
     if (!data) return NULL;
     error e = {0};
     tokenizer *t;
-    if (tokenizer_read_json(&e, data, bytes, &t)) fail_msg("%s: %s", path, e.message);
+    bool model = strstr(path, ".model");
+    if ((model ? read_sentencepiece : tokenizer_read_json)(&e, data, bytes, &t))
+        fail_msg("%s: %s", path, e.message);
     free(data);
     return compiled_again(t);
 }
@@ -206,6 +214,9 @@ static const struct { const char *family, *file; uint32_t vocab; } families[] = 
     {"mistral_v1", "mistral/v1-hf/tokenizer.json", 32000},
     {"mistral_v3", "mistral/v3-derived/tokenizer.json", 32768},
     {"gemma3", "gemma3/tokenizer.json.gz", 262145},
+    {"llama2", "llama2/tokenizer.model", 32000},
+    {"mistral_v1", "mistral/tokenizer.model.v1", 32000},
+    {"mistral_v3", "mistral/mistral_instruct_tokenizer_240323.model.v3", 32768},
 };
 
 static void check_family(const tokenizer *t, const char *family) {
@@ -290,6 +301,42 @@ static void gguf_vocabularies_give_llama_cpps_ids(void **state) {
         tokenizer_close(t);
         free(in);
         free(out);
+    }
+}
+
+/* A tokenizer.model of four pieces, cut and changed: [0x0A length piece]..., trainer, normalizer. */
+static void a_cut_or_changed_sentencepiece_model_is_survived(void **state) {
+    (void)state;
+    static const char good[] = "\x0A\x09\x0A\x05<unk>\x18\x02"       /* type 2: unknown */
+                               "\x0A\x03\x0A\x01" "a"
+                               "\x0A\x08\x0A\x01" "b\x15\0\0\x80\xBF" /* score -1 */
+                               "\x0A\x04\x0A\x02" "ab"
+                               "\x12\x05\x18\x02\xC8\x02\x03"           /* BPE; bos 3 */
+                               "\x1A\x02\x20\0";                         /* spaces stay */
+    enum { BYTES = sizeof good - 1 };
+    tokenizer *t;
+    error e = {0};
+    uint32_t ids[8];
+    char data[BYTES];
+    memcpy(data, good, BYTES);
+    if (tokenizer_read_sentencepiece(&e, data, BYTES, &t)) fail_msg("%s", e.message);
+    assert_int_equal(tokenizer_encode(t, "ab", 2, TOKENIZE_TEMPLATE, ids, 8), 3);
+    assert_int_equal(ids[0], 3);                                 /* bos, unknown space, ab */
+    assert_int_equal(ids[2], 3);
+    tokenizer_close(t);
+    for (size_t i = 0; i < BYTES; i++) {
+        char *exact = malloc(i ? i : 1);
+        memcpy(exact, good, i);
+        if (!tokenizer_read_sentencepiece(&e, exact, i, &t)) fail_msg("%zu bytes are taken", i);
+        free(exact);
+        for (int bit = 0; bit < 8; bit++) {
+            data[i] = (char)(data[i] ^ 1 << bit);
+            if (!tokenizer_read_sentencepiece(&e, data, BYTES, &t)) {
+                tokenizer_encode(t, "ab ba", 5, TOKENIZE_SPECIAL, ids, 8);
+                tokenizer_close(t);
+            }
+            data[i] = (char)(data[i] ^ 1 << bit);
+        }
     }
 }
 
@@ -585,6 +632,7 @@ int main(void) {
         cmocka_unit_test(golden_prompts_have_their_ids),
         cmocka_unit_test(real_vocabularies_give_reference_ids),
         cmocka_unit_test(gguf_vocabularies_give_llama_cpps_ids),
+        cmocka_unit_test(a_cut_or_changed_sentencepiece_model_is_survived),
         cmocka_unit_test(a_cut_or_changed_compiled_form_is_survived),
         cmocka_unit_test(other_versions_of_the_compiled_form_are_refused),
         cmocka_unit_test(streamed_text_is_whole_characters),
