@@ -3,8 +3,10 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { split } from './gguf_split.mjs';
 import { converted, doppler, golden, logits, perplexity, relativeError, root, shared }
     from './oracle.mjs';
 
@@ -44,6 +46,16 @@ test('types that are requantized are told, IQ types refused by name', { skip }, 
     assert.equal(iq.status, 1);
     assert.match(iq.stderr, /tensor "token_embd.weight" is IQ4_XS/);
     assert.equal(existsSync(out), false);
+    const folder = mkdtempSync(join(tmpdir(), 'doppler-'));
+    const told = name => run('convert', file(name), join(folder, name)).stderr;
+    try {
+        assert.match(told('llama3-Q4_1'), /^blk\.0\.attn_q\.weight: Q4_1 -> q8_0$/m);
+        assert.match(told('llama3-Q3_K_M'),
+            /^blk\.0\.attn_q\.weight: Q3_K -> q6_k, the same values$/m);
+        assert.doesNotMatch(told('llama3-Q5_0'), /->/);
+    } finally {
+        rmSync(folder, { recursive: true });
+    }
 });
 
 test('a GGUF file and its checkpoint give the same ids', { skip }, () => {
@@ -52,6 +64,26 @@ test('a GGUF file and its checkpoint give the same ids', { skip }, () => {
         { input: g.prompts.map(p => JSON.stringify(p.text)).join('\n'), encoding: 'utf8' }).stdout;
     assert.equal(tokenize('tokenize', kept('llama3-Q8_0'), '--jsonl'),
         tokenize('tokenize', join(shared, 'models', 'llama3'), '--jsonl'));
+});
+
+test('parts of a split file make the package of the whole, whichever is named', { skip }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'doppler-'));
+    try {
+        const parts = split(file('llama3-Q4_K_M'), folder, 'model', 3);
+        const hashes = pack => readFileSync(join(pack, 'hashes.bin'), 'hex');
+        for (const i of [0, 2]) {
+            const out = join(folder, `pack${i}`);
+            doppler('convert', parts[i], out, '--quiet');
+            assert.equal(hashes(out), hashes(kept('llama3-Q4_K_M')));
+        }
+        rmSync(parts[1]);
+        const r = spawnSync(join(root, 'build', 'doppler'),
+            ['convert', parts[0], join(folder, 'never')], { encoding: 'utf8' });
+        assert.equal(r.status, 1);
+        assert.match(r.stderr, /model-00002-of-00003\.gguf/);
+    } finally {
+        rmSync(folder, { recursive: true });
+    }
 });
 
 // The permuted rows of Q and K and rope_freqs.weight: wrong ones move every logit.
