@@ -1,14 +1,12 @@
 /* cmd_convert.c - `doppler convert`: a GGUF file or Hugging Face folder to an RDRR package.
- * The host side of loader/convert.h: reads, writes and hashes what it is told to. */
+ * What is in them becomes a plan; tools/package_write.h carries it out. */
 #include "bridge/gguf_tokenizer.h"
-#include "loader/convert.h"
 #include "loader/repack.h"
-#include "storage/sha256.h"
 #include "tokenizer/sentencepiece.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/options.h"
-#include "tools/progress.h"
+#include "tools/package_write.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,16 +22,7 @@ typedef struct job {
     checkpoint source;
     text tokenizer;              /* compiled */
     convert *c;
-    staging package;
 } job;
-
-static bool package_file(const char *name) {
-    static const char *const whole[] = {RDRR_MANIFEST, RDRR_HASHES, RDRR_TOKENIZER};
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        if (!strcmp(whole[i], name)) return true;
-    return !strncmp(name, "shard_", 6) && strlen(name) > 10 &&
-           !strcmp(name + strlen(name) - 4, ".bin");
-}
 
 /* That of tokenizer.json beside the data, or else of tokenizer.model. */
 static doppler_status read_tokenizer(error *e, checkpoint *s, tokenizer **out) {
@@ -97,48 +86,9 @@ static void tell_changes(const job *j) {
     }
 }
 
-static doppler_status write_step(error *e, job *j, const convert_step *step, sha256 *whole) {
-    doppler_status status = staging_write(e, &j->package, step->file, step->offset, step->from,
-                                          step->bytes);
-    if (!status && step->block_sha256)
-        status = sha256_of(e, step->from, step->bytes, step->block_sha256);
-    if (!status) status = sha256_add(e, whole, step->from, step->bytes);
-    if (!status && step->file_sha256) status = sha256_end(e, whole, step->file_sha256);
-    return status;
-}
-
-static doppler_status execute(error *e, job *j) {
-    doppler_status status = staging_open(e, &j->package, j->out, package_file);
-    progress p;
-    progress_start(&p, "converting", j->quiet);
-    sha256 whole = {0};
-    convert_step step;
-    while (!status && !(status = convert_next(e, j->c, &step)) && step.action != CONVERT_DONE) {
-        if (step.action == CONVERT_READ)
-            status = storage_read(e, &j->source.data[step.source], step.offset, step.to,
-                                  step.bytes);
-        else status = write_step(e, j, &step, &whole);
-        uint64_t done, total;
-        convert_progress(j->c, &done, &total);
-        progress_show(&p, done, total);
-    }
-    sha256_free(&whole);
-    double seconds = progress_end(&p);
-    if (!status) status = staging_commit(e, &j->package);
-    if (status || j->quiet) return status;
-    const manifest *m = convert_manifest(j->c);
-    uint64_t done, total, bytes = 0;
-    for (uint32_t i = 0; i < m->shard_count; i++) bytes += m->shards[i].bytes;
-    convert_progress(j->c, &done, &total);
-    char in_text[BYTES_TEXT], out_text[BYTES_TEXT], speed_text[BYTES_TEXT], id[RDRR_HEX_CHARS];
-    rdrr_hex(convert_package_id(j->c), id);
-    printf("%s: %" PRIu32 " tensors, %s -> %s of %s in %" PRIu32 " shard%s, %.1f s, %s/s\n",
-           j->out, m->tensor_count, bytes_text((double)total, in_text),
-           bytes_text((double)bytes, out_text), m->quantization, m->shard_count,
-           m->shard_count == 1 ? "" : "s", seconds,
-           bytes_text(seconds > 0 ? (double)total / seconds : 0, speed_text));
-    printf("package id %s\n", id);
-    return DOPPLER_OK;
+static doppler_status read_source(error *e, void *user, const convert_step *step) {
+    const job *j = user;
+    return storage_read(e, &j->source.data[step->source], step->offset, step->to, step->bytes);
 }
 
 int cmd_convert(int argc, char **argv) {
@@ -163,9 +113,8 @@ int cmd_convert(int argc, char **argv) {
     doppler_status status = prepare(&e, &j);
     if (!status) {
         tell_changes(&j);
-        status = execute(&e, &j);
+        status = package_write(&e, j.c, j.out, read_source, &j, j.quiet);
     }
-    staging_free(&j.package);
     convert_destroy(j.c);
     text_free(&j.tokenizer);
     checkpoint_free(&j.source);
