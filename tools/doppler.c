@@ -9,6 +9,7 @@ static const struct verb { const char *name; int (*run)(int, char **); const cha
     {"convert", cmd_convert, "a Hugging Face folder to an RDRR package"},
     {"inspect", cmd_inspect, "what a package or checkpoint holds"},
     {"verify", cmd_verify, "check every hash and number of a package"},
+    {"synth", cmd_synth, "random weights at a real model's shape"},
     {"tokenize", cmd_tokenize, "text to token ids"},
     {"run", cmd_run, "generate text"},
     {"logits", cmd_logits, "logits of every position of given ids"},
