@@ -110,6 +110,10 @@ expect 'wrong usage' 2 'quantize' "$DOPPLER" convert $FIXTURE "$T/c" --quantize 
 expect 'shards are whole pages' 1 'multiple of 4096' "$DOPPLER" convert $FIXTURE "$T/c" \
     --shard-size 5000
 
+for p in k p q m f g s; do
+    check "package $p obeys the schema" node tests/schema.mjs "$T/$p"
+done
+
 expect 'verify' 0 '20 tensors in 11 shards, 11 blocks' "$DOPPLER" verify "$T/p"
 copy
 flip "$T/b/shard_00003.bin" 777

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { violations } from '../schema.mjs';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const shared = join(root, '..', 'shared');
@@ -27,6 +28,8 @@ export function converted(checkpoint, name, quantize) {
     mkdirSync(work, { recursive: true });
     rmSync(out, { recursive: true, force: true });
     doppler('convert', checkpoint, out, '--quantize', quantize, '--quiet');
+    const wrong = violations(out);
+    if (wrong.length) throw new Error(`${out}: ${wrong.join('\n')}`);
     return out;
 }
 
