@@ -1,0 +1,65 @@
+// synth as a user meets it. One layer of llama-3.2-1b is 647 MB, most of it the embedding.
+import { after, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { doppler, root } from '../models/oracle.mjs';
+import { violations } from '../schema.mjs';
+
+const work = join(root, 'build', 'models', 'synth');
+rmSync(work, { recursive: true, force: true });
+mkdirSync(work, { recursive: true });
+
+const run = (...args) => spawnSync(join(root, 'build', 'san', 'doppler'), ['synth', ...args],
+    { encoding: 'utf8' });
+const manifest = name => JSON.parse(readFileSync(join(work, name, 'manifest.json'), 'utf8'));
+
+test('the folder converts to the package that synth makes', () => {
+    const options = ['--layers', 1, '--seed', 5, '--quiet'];
+    doppler('synth', 'llama-3.2-1b', join(work, 'hf'), ...options);
+    assert.deepEqual(readdirSync(join(work, 'hf')).sort(), ['config.json',
+        'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']);
+    doppler('synth', 'llama-3.2-1b', join(work, 'rdrr'), ...options, '--format', 'rdrr',
+        '--quantize', 'keep');
+    doppler('convert', join(work, 'hf'), join(work, 'converted'), '--name', 'llama-3.2-1b',
+        '--quiet');
+    const [made, converted] = [manifest('rdrr'), manifest('converted')];
+    assert.equal(converted.provenance.source, 'hf');
+    converted.provenance = made.provenance;
+    assert.deepEqual(made, converted);
+    assert.deepEqual(violations(join(work, 'rdrr')), []);
+    doppler('verify', join(work, 'rdrr'), '--quiet');
+
+    const seen = JSON.parse(doppler('inspect', join(work, 'hf'), '--json'));
+    assert.equal(seen.model.layers, 1);
+    assert.equal(seen.parameters, 323_491_840);
+    const text = doppler('run', join(work, 'rdrr'), '-p', 'Hi', '-n', 4, '--temp', 0, '--json',
+        '--device', 'cpu');
+    assert.deepEqual(JSON.parse(text).ids, [128000, 72, 105]);
+    assert.equal(JSON.parse(text).generated.length, 4);
+});
+
+test('families that the engine does not run are refused by name, as packages', () => {
+    for (const [shape, name] of [['mixtral-8x7b', /Mixtral/], ['gpt-oss-20b', /GptOss/]]) {
+        const r = run(shape, join(work, 'never'), '--format', 'rdrr');
+        assert.equal(r.status, 1);
+        assert.match(r.stderr, /^doppler synth: UNSUPPORTED: .*\n$/);
+        assert.match(r.stderr, name);
+    }
+    assert.ok(!existsSync(join(work, 'never')));
+});
+
+test('wrong shapes and options are told', () => {
+    const unknown = run('llama-4', join(work, 'never'));
+    assert.equal(unknown.status, 1);
+    assert.match(unknown.stderr, /BAD_ARGUMENT: .*"llama-4"; there are llama-3\.2-1b .*gpt-oss-20b/);
+    assert.match(run('mistral-7b', join(work, 'never'), '--quantize', 'q8_0').stderr,
+        /BAD_ARGUMENT: --quantize is for --format rdrr/);
+    assert.equal(run('mistral-7b').status, 2);
+    assert.equal(run('mistral-7b', join(work, 'never'), '--layers', '0').status, 2);
+    assert.match(run('mistral-7b', work).stderr, /IO: .*exists already/);
+    assert.ok(!existsSync(join(work, 'never.partial')));
+});
+
+after(() => rmSync(work, { recursive: true }));
