@@ -8,6 +8,7 @@
 #include "tools/options.h"
 #include "tools/package.h"
 #include "tools/progress.h"
+#include "tools/summary.h"
 #include "tools/tokenizers.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 
 enum { SHAPE_TEXT = 64, NAME_TEXT = 128, MAX_DTYPES = 32, DEFAULT_CONTEXT = 8192 };
+enum { MAX_CONFIG_BYTES = 16 << 20 };
 
 typedef struct entry {
     const char *name, *role, *dtype;     /* role "" when not known */
@@ -26,7 +28,8 @@ typedef struct entry {
 typedef struct listing {
     const char *kind, *name, *quantization;
     char id[RDRR_HEX_CHARS];             /* "" when it is no package */
-    const model_config *model;           /* NULL when not known; note says why */
+    summary about;                       /* architecture "" when nothing is known */
+    const model_config *model;           /* NULL when the engine does not run it; note says why */
     const char *note;
     const gguf *metadata;                /* NULL unless it is GGUF */
     entry *entries;                      /* owned */
@@ -50,6 +53,7 @@ static doppler_status list_package(error *e, const package *p, listing *l) {
     l->name = m->name;
     l->quantization = m->quantization;
     l->model = &m->model;
+    summary_of_model(l->model, &l->about);
     l->files = m->shard_count;
     rdrr_hex(p->id, l->id);
     if (!make_entries(e, l, m->tensor_count)) return e->status;
@@ -79,6 +83,28 @@ static void shape_text(const uint64_t *shape, uint32_t dims, entry *to) {
              fits ? "]" : "null");
 }
 
+static bool ends_with(const char *name, const char *end) {
+    size_t bytes = strlen(name), end_bytes = strlen(end);
+    return bytes >= end_bytes && !strcmp(name + bytes - end_bytes, end);
+}
+
+/* Weights that a tensor's elements are. GPT-OSS keeps MXFP4 as two tensors of bytes: two weights in
+ * each byte of *_blocks, and *_scales, which are none. */
+static uint64_t count_weights(const safetensors_tensor *t, uint64_t elements) {
+    if (t->dtype != ST_U8) return elements;
+    return ends_with(t->name, "_blocks") ? 2 * elements : ends_with(t->name, "_scales") ? 0
+                                                                                        : elements;
+}
+
+/* What config.json says, whether or not the engine runs it. */
+static doppler_status read_summary(error *why, checkpoint *c, listing *l) {
+    hf_text config;
+    doppler_status status = checkpoint_text(why, c, "config.json", MAX_CONFIG_BYTES, &config.data,
+                                            &config.bytes);
+    if (!status) summary_of_config(config, &l->about);
+    return status;
+}
+
 static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listing *l) {
     size_t count = 0;
     for (uint32_t f = 0; f < c->file_count; f++) count += c->files[f].count;
@@ -86,7 +112,7 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
     l->name = c->name;
     l->files = c->file_count;
     if (!storage_exists(c->folder, "config.json")) l->note = "no config.json beside the data";
-    else if (checkpoint_describe(why, c)) l->note = why->message;
+    else if (read_summary(why, c, l) || checkpoint_describe(why, c)) l->note = why->message;
     else l->model = &c->model;
     if (!make_entries(e, l, count)) return e->status;
     for (uint32_t f = 0; f < c->file_count; f++)
@@ -100,6 +126,7 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
             to->dtype = safetensors_dtypes[t->dtype].name;
             to->bytes = t->bytes;
             shape_text(t->shape, t->dims, to);
+            to->weights = count_weights(t, to->weights);
         }
     return DOPPLER_OK;
 }
@@ -111,6 +138,7 @@ static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l)
     l->name = c->name;
     l->files = c->file_count;
     l->metadata = &c->ggufs[0];
+    summary_of_gguf(c->ggufs, c->file_count, &l->about);
     if (checkpoint_describe(why, c)) l->note = why->message;
     else l->model = &c->model;
     if (!make_entries(e, l, count)) return e->status;
@@ -155,9 +183,16 @@ static uint64_t sum_bytes(const listing *l) {
     return bytes;
 }
 
-/* K and V of every layer, in f16. */
-static uint64_t kv_bytes(const model_config *m, uint32_t context) {
-    return (uint64_t)m->layers * 2 * m->kv_heads * m->head_dim * context * 2;
+/* Of experts, the part that a token uses. */
+static uint64_t sum_active(const listing *l) {
+    const summary *a = &l->about;
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const entry *t = &l->entries[i];
+        bool expert = a->experts && (strstr(t->name, ".experts.") || strstr(t->name, "_exps."));
+        weights += expert ? t->weights / a->experts * a->experts_used : t->weights;
+    }
+    return weights;
 }
 
 /* ---- writers */
@@ -173,23 +208,34 @@ static const char *shown(const char *from, char out[NAME_TEXT]) {
     return out;
 }
 
-static void print_model(const listing *l) {
-    const model_config *m = l->model;
+static void print_summary(const listing *l) {
+    const summary *a = &l->about;
     char weights[BYTES_TEXT], kv[BYTES_TEXT];
     printf("  architecture  %s: %" PRIu32 " layers, dim %" PRIu32 ", hidden %" PRIu32 ", %" PRIu32
-           " heads over %" PRIu32 " KV heads of %" PRIu32 "\n", m->architecture, m->layers, m->dim,
-           m->hidden, m->heads, m->kv_heads, m->head_dim);
-    printf("                vocabulary %" PRIu32 ", context %" PRIu32 ", rope %s with theta %g, "
-           "%s head%s\n", m->vocab, m->context, rope_names[m->rope.type], (double)m->rope.theta,
-           m->tied_head ? "tied" : "untied", m->attention_bias || m->mlp_bias ? ", biases" : "");
+           " heads over %" PRIu32 " KV heads of %" PRIu32 "\n", a->architecture, a->layers, a->dim,
+           a->hidden, a->heads, a->kv_heads, a->head_dim);
+    printf("                vocabulary %" PRIu32 ", context %" PRIu32 ", %s head\n", a->vocab,
+           a->context, a->tied_head ? "tied" : "untied");
+    if (a->experts)
+        printf("  experts       %" PRIu32 " a layer, %" PRIu32 " for a token: %.3f M parameters "
+               "active\n", a->experts, a->experts_used, (double)sum_active(l) / 1e6);
+    if (a->sliding_layers)
+        printf("  attention     %" PRIu32 " layers see the last %" PRIu32 " positions, %" PRIu32
+               " all\n", a->sliding_layers, a->window, a->layers - a->sliding_layers);
+    printf("  GPU memory    %s weights + %s KV in f16 at %" PRIu32 " tokens\n",
+           bytes_text((double)sum_bytes(l), weights),
+           bytes_text((double)summary_kv_bytes(a, l->context), kv), l->context);
+}
+
+/* What only a model that the engine runs is asked for. */
+static void print_model(const model_config *m) {
+    printf("  rope          %s with theta %g%s\n", rope_names[m->rope.type], (double)m->rope.theta,
+           m->attention_bias || m->mlp_bias ? "; biases" : "");
     printf("  tokens        bos ");
     if (m->has_bos) printf("%" PRIu32 ", stop", m->bos);
     else printf("none, stop");
     for (uint32_t i = 0; i < m->stop_count; i++) printf(" %" PRIu32, m->stops[i]);
     printf("%s\n", m->stop_count ? "" : " none");
-    printf("  GPU memory    %s weights + %s KV in f16 at %" PRIu32 " tokens\n",
-           bytes_text((double)sum_bytes(l), weights),
-           bytes_text((double)kv_bytes(m, l->context), kv), l->context);
 }
 
 static void print_metadata(const gguf *g) {
@@ -205,8 +251,9 @@ static void print_text(const listing *l, bool tensors) {
     printf("%s: %s%s%s\n", shown(l->name, name), l->kind, l->quantization ? ", " : "",
            shown(l->quantization ? l->quantization : "", quantization));
     if (l->id[0]) printf("  package id    %s\n", l->id);
-    if (l->model) print_model(l);
-    else printf("  model         not known: %s\n", l->note);
+    if (l->about.architecture[0]) print_summary(l);
+    if (l->model) print_model(l->model);
+    else printf("  engine        does not run it: %s\n", l->note);
     printf("  parameters    %.3f M in %" PRIu32 " tensors, %s in %" PRIu32 " file%s\n",
            (double)sum_weights(l) / 1e6, l->count, bytes_text((double)sum_bytes(l), bytes),
            l->files, l->files == 1 ? "" : "s");
@@ -228,18 +275,36 @@ static void json_text(text *t, const char *key, const char *value) {
     text_json(t, value, strlen(value));
 }
 
-static void json_model(text *t, const listing *l) {
-    const model_config *m = l->model;
-    text_format(t, ", \"model\": {\"architecture\": \"%s\", \"layers\": %" PRIu32 ", \"dim\": %"
-                PRIu32 ", \"hidden\": %" PRIu32 ", \"heads\": %" PRIu32 ", \"kv_heads\": %" PRIu32
-                ", \"head_dim\": %" PRIu32 ", \"vocab\": %" PRIu32 ", \"context\": %" PRIu32
-                ", \"tied_head\": %s}", m->architecture, m->layers, m->dim, m->hidden, m->heads,
-                m->kv_heads, m->head_dim, m->vocab, m->context, m->tied_head ? "true" : "false");
+static void json_summary(text *t, const listing *l) {
+    const summary *a = &l->about;
+    const struct { const char *key; uint32_t value; } numbers[] = {
+        {"layers", a->layers}, {"dim", a->dim}, {"hidden", a->hidden}, {"heads", a->heads},
+        {"kv_heads", a->kv_heads}, {"head_dim", a->head_dim}, {"vocab", a->vocab},
+        {"context", a->context}, {"experts", a->experts}, {"experts_used", a->experts_used},
+        {"window", a->window}, {"sliding_layers", a->sliding_layers}};
+    text_format(t, ", \"model\": {");
+    json_text(t, "architecture", a->architecture);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        text_format(t, ", \"%s\": %" PRIu32, numbers[i].key, numbers[i].value);
+    text_format(t, ", \"tied_head\": %s}, \"active_parameters\": %" PRIu64,
+                a->tied_head ? "true" : "false", sum_active(l));
+    text_format(t, ", \"gpu\": {\"weights_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
+                ", \"context\": %" PRIu32 "}", sum_bytes(l), summary_kv_bytes(a, l->context),
+                l->context);
+}
+
+/* Whether the engine runs it, and why not. */
+static void json_engine(text *t, const listing *l) {
+    text_format(t, ", \"runs\": %s", l->model ? "true" : "false");
+    if (!l->model) {
+        text_format(t, ", ");
+        json_text(t, "why", l->note);
+        return;
+    }
     text_format(t, ", \"stop\": [");
-    for (uint32_t i = 0; i < m->stop_count; i++)
-        text_format(t, "%s%" PRIu32, i ? ", " : "", m->stops[i]);
-    text_format(t, "], \"gpu\": {\"weights_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
-                ", \"context\": %" PRIu32 "}", sum_bytes(l), kv_bytes(m, l->context), l->context);
+    for (uint32_t i = 0; i < l->model->stop_count; i++)
+        text_format(t, "%s%" PRIu32, i ? ", " : "", l->model->stops[i]);
+    text_format(t, "]");
 }
 
 static doppler_status print_json(error *e, const listing *l, bool tensors) {
@@ -253,7 +318,8 @@ static doppler_status print_json(error *e, const listing *l, bool tensors) {
         text_format(&t, ", \"id\": \"%s\", ", l->id);
         json_text(&t, "quantization", l->quantization);
     }
-    if (l->model) json_model(&t, l);
+    if (l->about.architecture[0]) json_summary(&t, l);
+    json_engine(&t, l);
     text_format(&t, ", \"parameters\": %" PRIu64 ", \"files\": %" PRIu32 ", \"dtypes\": {",
                 sum_weights(l), l->files);
     uint32_t dtypes = sum_dtypes(l, totals);
@@ -314,8 +380,8 @@ static bool is_tokenizer(const char *path) {
 static doppler_status print_listing(error *e, listing *l, uint32_t context, bool json,
                                     bool tensors) {
     l->context = context;
-    if (!context && l->model)
-        l->context = l->model->context < DEFAULT_CONTEXT ? l->model->context : DEFAULT_CONTEXT;
+    if (!context)
+        l->context = l->about.context < DEFAULT_CONTEXT ? l->about.context : DEFAULT_CONTEXT;
     if (json) return print_json(e, l, tensors);
     print_text(l, tensors);
     return DOPPLER_OK;
