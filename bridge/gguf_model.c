@@ -37,6 +37,10 @@ bool gguf_name_role(const char *name, tensor_role *role, uint32_t *layer) {
     return source_role(&gguf_names, name, role, layer, &rest);
 }
 
+const char *gguf_role_name(tensor_role role) {
+    return names[role];
+}
+
 static const gguf_tensor *find_tensor(const gguf *files, uint32_t count, const char *name,
                                       uint32_t *file) {
     for (uint32_t f = 0; f < count; f++)

@@ -7,6 +7,8 @@
 
 /* "blk.3.attn_q.weight" -> ATTN_Q of layer 3; false when the name has no role. */
 bool gguf_name_role(const char *name, tensor_role *role, uint32_t *layer);
+/* The way back: "attn_q.weight", which stands behind "blk.3." of a layer. NULL: no such. */
+const char *gguf_role_name(tensor_role role);
 
 /* rope_freqs.weight: LLaMA 3.1's rope scaling, f32 factors by which the inverse frequencies are
  * divided. NULL when no file has it; *file: index of the one that has. */

@@ -94,20 +94,42 @@ static doppler_status remove_folder(error *e, const char *folder, bool (*ours)(c
     return rmdir(folder) ? io(e, folder) : DOPPLER_OK;
 }
 
-doppler_status staging_open(error *e, staging *s, const char *target,
-                            bool (*ours)(const char *name)) {
+static doppler_status name_target(error *e, staging *s, const char *target) {
     size_t bytes = strlen(target);
-    *s = (staging){.target = join(target, "", "")};
+    *s = (staging){.target = join(target, "", ""), .name = ""};
     if (!s->target) return fail(e, DOPPLER_NO_MEMORY, "%s", target);
     while (bytes > 1 && s->target[bytes - 1] == '/') s->target[--bytes] = 0;
     s->partial = join(s->target, ".", "partial");
     if (!s->partial) return fail(e, DOPPLER_NO_MEMORY, "%s", target);
     struct stat about;
-    if (!bytes) return fail(e, DOPPLER_BAD_ARGUMENT, "the name of the folder to write is empty");
+    if (!bytes) return fail(e, DOPPLER_BAD_ARGUMENT, "the name of what to write is empty");
     if (!stat(s->target, &about) && rmdir(s->target))
         return fail(e, DOPPLER_IO, "%s: exists already; remove it or choose another name",
                     s->target);
-    doppler_status status = remove_folder(e, s->partial, ours);
+    return DOPPLER_OK;
+}
+
+doppler_status staging_open_file(error *e, staging *s, const char *target) {
+    doppler_status status = name_target(e, s, target);
+    if (status) return status;
+    s->single = true;
+    s->file.path = join(s->partial, "", "");
+    if (!s->file.path) return fail(e, DOPPLER_NO_MEMORY, "%s", target);
+    s->file.descriptor = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (s->file.descriptor >= 0) {
+        s->made = true;
+        return DOPPLER_OK;
+    }
+    status = io(e, s->partial);
+    free(s->file.path);
+    s->file = (storage_file){0};
+    return status;
+}
+
+doppler_status staging_open(error *e, staging *s, const char *target,
+                            bool (*ours)(const char *name)) {
+    doppler_status status = name_target(e, s, target);
+    if (!status) status = remove_folder(e, s->partial, ours);
     if (status) return status;
     if (mkdir(s->partial, 0777)) return io(e, s->partial);
     s->made = true;
@@ -154,7 +176,8 @@ doppler_status staging_commit(error *e, staging *s) {
 void staging_free(staging *s) {
     error ignored;               /* the failure that led here has been told */
     storage_close(&s->file);
-    if (s->made) remove_folder(&ignored, s->partial, NULL);
+    if (s->made && s->single) unlink(s->partial);
+    else if (s->made) remove_folder(&ignored, s->partial, NULL);
     free(s->target);
     free(s->partial);
     *s = (staging){0};

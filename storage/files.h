@@ -19,22 +19,24 @@ doppler_status storage_read(error *e, const storage_file *f, uint64_t offset, vo
 void storage_close(storage_file *f);
 bool storage_exists(const char *folder, const char *name);
 
-/* A folder being written under the name TARGET.partial and renamed at the end. What an earlier
- * run left under that name is removed if ours() knows every file in it. */
+/* A folder, or a single file, being written under the name TARGET.partial and renamed at the end.
+ * What an earlier run left there is removed, a folder only if ours() knows every file in it. */
 typedef struct staging {
     char *target, *partial;      /* owned */
     storage_file file;           /* being written */
-    const char *name;            /* of file; borrowed */
-    bool made;
+    const char *name;            /* of file; borrowed; "" of a single file */
+    bool made, single;
 } staging;
 
 /* TARGET must not exist, or be an empty folder. staging_free in any case. */
 doppler_status staging_open(error *e, staging *s, const char *target,
                             bool (*ours)(const char *name));
+/* The same for a single file, whose name to staging_write is "". */
+doppler_status staging_open_file(error *e, staging *s, const char *target);
 /* Writes at offset of a file; a new name closes the file before. name lives until the next. */
 doppler_status staging_write(error *e, staging *s, const char *name, uint64_t offset,
                              const void *data, size_t bytes);
-/* The folder gets its name. */
+/* The folder or file gets its name. */
 doppler_status staging_commit(error *e, staging *s);
 /* Removes what was not committed. */
 void staging_free(staging *s);

@@ -9,14 +9,14 @@
 #include "tools/options.h"
 #include "tools/package_write.h"
 #include "tools/progress.h"
-#include "tools/synth.h"
+#include "tools/synth_gguf.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PIECE_BYTES = 256 << 10, PIECES = 64 };       /* filled by threads, written together */
 
-typedef enum form { FORM_SAFETENSORS, FORM_RDRR, FORM_COUNT } form;
+typedef enum form { FORM_SAFETENSORS, FORM_RDRR, FORM_GGUF, FORM_COUNT } form;
 
 typedef struct job {
     const char *shape, *out;
@@ -189,9 +189,14 @@ static doppler_status make_rdrr(error *e, job *j) {
 
 /* ---- the verb */
 
+static doppler_status make_gguf(error *e, job *j) {
+    return synth_gguf(e, &j->s, j->out, j->quiet);
+}
+
 static doppler_status make(error *e, job *j) {
     static doppler_status (*const forms[FORM_COUNT])(error *, job *) = {
-        [FORM_SAFETENSORS] = make_safetensors, [FORM_RDRR] = make_rdrr};
+        [FORM_SAFETENSORS] = make_safetensors, [FORM_RDRR] = make_rdrr,
+        [FORM_GGUF] = make_gguf};
     const shape *of = shape_by_name(j->shape);
     if (!of) {
         char names[160] = "";
@@ -211,9 +216,9 @@ int cmd_synth(int argc, char **argv) {
     const argument arguments[] = {
         {"SHAPE", &j.shape, "llama-3.2-1b, llama-3.1-8b, mistral-7b, gemma-3-1b, gemma-3-4b, "
          "mixtral-8x7b or gpt-oss-20b", false},
-        {"OUT", &j.out, "the folder to write, which must not exist", false}};
+        {"OUT", &j.out, "the folder, or GGUF file, to write; it must not exist", false}};
     const option options[] = {
-        {"format", 0, OPTION_CHOICE, &j.form, "safetensors|rdrr",
+        {"format", 0, OPTION_CHOICE, &j.form, "safetensors|rdrr|gguf",
          "what to write; default safetensors, a Hugging Face folder", 0, 0},
         {"layers", 0, OPTION_U32, &j.layers, "N", "only so many layers", 1, MODEL_MAX_LAYERS},
         {"seed", 0, OPTION_U64, &j.seed, "N", "of the random weights; default 0", 0, 0},

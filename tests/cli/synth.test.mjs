@@ -40,6 +40,27 @@ test('the folder converts to the package that synth makes', () => {
     assert.equal(JSON.parse(text).generated.length, 4);
 });
 
+// In GGUF the rows of Q and K are interleaved and the rope scaling is a tensor.
+test('the GGUF file converts to the same weights', () => {
+    rmSync(join(work, 'hf'), { recursive: true });
+    rmSync(join(work, 'converted'), { recursive: true });
+    const file = join(work, 'x.gguf');
+    doppler('synth', 'llama-3.2-1b', file, '--layers', 1, '--seed', 5, '--quiet', '--format',
+        'gguf');
+    doppler('convert', file, join(work, 'from-gguf'), '--quiet');
+    const [made, converted] = [manifest('rdrr'), manifest('from-gguf')];
+    assert.deepEqual(converted.shards, made.shards);
+    const { type, factors } = converted.model.rope;
+    assert.equal(type, 'factors');
+    assert.equal(factors.length, 32);
+    assert.deepEqual([factors[0], factors[31]], [1, 32]);
+    assert.deepEqual(converted.tokens.stop, [128001, 128009]);
+    assert.match(run('llama-3.2-1b', file, '--format', 'gguf').stderr, /IO: .*exists already/);
+    assert.match(run('mixtral-8x7b', join(work, 'never'), '--format', 'gguf').stderr,
+        /UNSUPPORTED: mixtral-8x7b/);
+    assert.ok(!existsSync(join(work, 'never.partial')));
+});
+
 test('families that the engine does not run are refused by name, as packages', () => {
     for (const [shape, name] of [['mixtral-8x7b', /Mixtral/], ['gpt-oss-20b', /GptOss/]]) {
         const r = run(shape, join(work, 'never'), '--format', 'rdrr');
