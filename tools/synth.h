@@ -13,7 +13,7 @@ enum { SYNTH_MAX_DIMS = 4 };
 
 /* What a tensor's numbers are like. */
 typedef enum synth_kind {
-    SYNTH_MATRIX,                /* normal, 1 / sqrt(weights of a row): outputs as large as inputs */
+    SYNTH_MATRIX,                /* normal, 1 / sqrt(weights of a row): keeps sizes as they are */
     SYNTH_GAIN,                  /* about 1 */
     SYNTH_OFFSET,                /* about 0: Gemma's gains, which are 1 + w, and biases */
     SYNTH_SINK,                  /* normal, 1 */

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { converted, root } from '../models/oracle.mjs';
 
 const fixture = join(root, 'tests', 'fixtures', 'micro', 'llama3');
-const run = (...args) => spawnSync(process.execPath, [join(root, 'tools', 'convert-cli.js'), ...args],
-    { cwd: tmpdir(), encoding: 'utf8' });
+const run = (...args) => spawnSync(process.execPath,
+    [join(root, 'tools', 'convert-cli.js'), ...args], { cwd: tmpdir(), encoding: 'utf8' });
 
 test('convert-cli makes the package that convert makes', () => {
     const folder = mkdtempSync(join(tmpdir(), 'doppler-'));

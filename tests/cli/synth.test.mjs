@@ -74,7 +74,8 @@ test('families that the engine does not run are refused by name, as packages', (
 test('wrong shapes and options are told', () => {
     const unknown = run('llama-4', join(work, 'never'));
     assert.equal(unknown.status, 1);
-    assert.match(unknown.stderr, /BAD_ARGUMENT: .*"llama-4"; there are llama-3\.2-1b .*gpt-oss-20b/);
+    assert.match(unknown.stderr,
+        /BAD_ARGUMENT: .*"llama-4"; there are llama-3\.2-1b .*gpt-oss-20b/);
     assert.match(run('mistral-7b', join(work, 'never'), '--quantize', 'q8_0').stderr,
         /BAD_ARGUMENT: --quantize is for --format rdrr/);
     assert.equal(run('mistral-7b').status, 2);
