@@ -50,6 +50,13 @@ static doppler_status read_numbers(error *e, arena *a, const gguf *g, const char
     return DOPPLER_OK;
 }
 
+static doppler_status read_said(error *e, const gguf *g, const char *key, int *said) {
+    bool value, found;
+    doppler_status status = gguf_bool(e, g, key, &value, &found);
+    if (!status && found) *said = value;
+    return status;
+}
+
 /* Token ids; UINT32_MAX and -1 mean none. */
 static doppler_status read_ids(error *e, const gguf *g, ggml_vocabulary *v) {
     const struct { const char *key; uint32_t *id; } ids[] = {
@@ -68,20 +75,20 @@ static doppler_status read_ids(error *e, const gguf *g, ggml_vocabulary *v) {
 
 static doppler_status read(error *e, arena *a, const gguf *g, tokenizer **out) {
     const void *types = NULL, *scores = NULL;
-    ggml_vocabulary v = {.file = g->file, .pre = "", .add_space = true,
+    ggml_vocabulary v = {.file = g->file, .pre = "", .add_bos = -1, .add_eos = -1, .add_space = true,
                          .bos = UINT32_MAX, .eos = UINT32_MAX, .unknown = UINT32_MAX};
     bool found;
     doppler_status status = gguf_string(e, a, g, KEY "model", &v.model, NULL);
     if (status) return status;
-    v.add_bos = true;            /* of both kinds, unless it is said */
     if ((status = gguf_string(e, a, g, KEY "pre", &v.pre, &found)) ||
         (status = read_texts(e, a, g, KEY "tokens", &v.tokens, &v.count)) ||
         (status = read_texts(e, a, g, KEY "merges", &v.merges, &v.merge_count)) ||
         (status = read_numbers(e, a, g, KEY "token_type", GGUF_I32, v.count, &types)) ||
         (status = read_numbers(e, a, g, KEY "scores", GGUF_F32, v.count, &scores)) ||
-        (status = gguf_bool(e, g, KEY "add_bos_token", &v.add_bos, &found)) ||
-        (status = gguf_bool(e, g, KEY "add_eos_token", &v.add_eos, &found)) ||
+        (status = read_said(e, g, KEY "add_bos_token", &v.add_bos)) ||
+        (status = read_said(e, g, KEY "add_eos_token", &v.add_eos)) ||
         (status = gguf_bool(e, g, KEY "add_space_prefix", &v.add_space, &found)) ||
+        (status = gguf_bool(e, g, KEY "remove_extra_whitespaces", &v.squeeze_space, &found)) ||
         (status = read_ids(e, g, &v)))
         return status;
     if (!v.count) return fail(e, DOPPLER_BAD_FILE, "%s: no " KEY "tokens", g->file);

@@ -2,7 +2,8 @@
  *
  * A merge changes two neighbourhoods, so it adds at most two entries. Entries that an earlier
  * merge made impossible stay in the heap and are recognised when they come up: the symbols at
- * their place are no longer the pair they were made for. */
+ * their place are no longer the pair they were made for. An entry is one number, rank << 32 | index
+ * of the left symbol: the smallest goes first. */
 #include "tokenizer/bpe.h"
 #include "memory/hash.h"
 #include "tokenizer/vocabulary.h"
@@ -14,11 +15,6 @@
 struct bpe_symbol {
     uint32_t id;                 /* NO_TOKEN: merged into its left neighbour */
     uint32_t left, right;        /* neighbours' indices or NONE */
-};
-
-struct bpe_entry {
-    uint64_t order;              /* (rank + 1) << 32 | index of the left symbol */
-    uint32_t left, right, merged;
 };
 
 bool bpe_init(bpe *b, arena *a, uint32_t rules) {
@@ -72,19 +68,19 @@ static bool reserve(bpe_work *w, size_t count) {
     return false;
 }
 
-static void heap_push(bpe_work *w, struct bpe_entry entry) {
+static void heap_push(bpe_work *w, uint64_t entry) {
     size_t at = w->heap_count++;
-    for (; at > 0 && w->heap[(at - 1) / 2].order > entry.order; at = (at - 1) / 2)
+    for (; at > 0 && w->heap[(at - 1) / 2] > entry; at = (at - 1) / 2)
         w->heap[at] = w->heap[(at - 1) / 2];
     w->heap[at] = entry;
 }
 
-static struct bpe_entry heap_pop(bpe_work *w) {
-    struct bpe_entry top = w->heap[0], last = w->heap[--w->heap_count];
+static uint64_t heap_pop(bpe_work *w) {
+    uint64_t top = w->heap[0], last = w->heap[--w->heap_count];
     size_t at = 0;
     for (size_t child; (child = 2 * at + 1) < w->heap_count; at = child) {
-        if (child + 1 < w->heap_count && w->heap[child + 1].order < w->heap[child].order) child++;
-        if (last.order <= w->heap[child].order) break;
+        if (child + 1 < w->heap_count) child += w->heap[child + 1] < w->heap[child];
+        if (last <= w->heap[child]) break;
         w->heap[at] = w->heap[child];
     }
     w->heap[at] = last;
@@ -96,10 +92,7 @@ static void consider(const bpe *b, bpe_work *w, uint32_t at) {
     const struct bpe_symbol *s = &w->symbols[at];
     if (s->right == NONE) return;
     uint32_t rank_plus_1 = *find_slot(b, s->id, w->symbols[s->right].id);
-    if (!rank_plus_1) return;
-    const bpe_rule *rule = &b->rules[rank_plus_1 - 1];
-    heap_push(w, (struct bpe_entry){(uint64_t)rank_plus_1 << 32 | at, rule->left, rule->right,
-                                    rule->merged});
+    if (rank_plus_1) heap_push(w, (uint64_t)(rank_plus_1 - 1) << 32 | at);
 }
 
 bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {
@@ -112,10 +105,11 @@ bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {
     w->heap_count = 0;
     for (uint32_t i = 0; i + 1 < n; i++) consider(b, w, i);
     while (w->heap_count) {
-        struct bpe_entry top = heap_pop(w);
-        uint32_t at = (uint32_t)top.order, right = s[at].right;
-        if (s[at].id != top.left || right == NONE || s[right].id != top.right) continue;
-        s[at].id = top.merged;
+        uint64_t top = heap_pop(w);
+        const bpe_rule *rule = &b->rules[top >> 32];
+        uint32_t at = (uint32_t)top, right = s[at].right;
+        if (s[at].id != rule->left || right == NONE || s[right].id != rule->right) continue;
+        s[at].id = rule->merged;
         s[right].id = NO_TOKEN;
         s[at].right = s[right].right;
         if (s[at].right != NONE) s[s[at].right].left = at;

@@ -28,7 +28,7 @@ void bpe_add(bpe *b, bpe_rule rule);
 /* Memory of bpe_merge, kept between words. Zero-initialise. */
 typedef struct bpe_work {
     struct bpe_symbol *symbols;  /* owned */
-    struct bpe_entry *heap;      /* owned: a min-heap */
+    uint64_t *heap;              /* owned: a min-heap */
     size_t symbol_capacity, heap_capacity, heap_count;
 } bpe_work;
 

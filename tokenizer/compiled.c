@@ -1,7 +1,7 @@
-/* compiled.c - a tokenizer as one block of bytes: a head of 132 bytes and the arrays that a
+/* compiled.c - a tokenizer as one block of bytes: a head of 140 bytes and the arrays that a
  * tokenizer consists of, as they lie in memory. Opening checks every index once and points into
  * them. docs/RDRR_FORMAT.md, "tokenizer.bin", is the specification. */
-#include "tokenizer/parts.h"
+#include "tokenizer/words.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -15,11 +15,12 @@ typedef struct section { uint32_t offset, count; } section;
 #define SECTIONS(X)                                  \
     X(PIECES, sizeof(vocabulary_entry))              \
     X(TEXT, 1)                                       \
-    X(SPECIAL, 1)                                    \
+    X(MARKS, 1)                                      \
     X(SLOTS, sizeof(uint32_t))                       \
     X(BYTE_IDS, sizeof(uint32_t))                    \
     X(RULES, sizeof(bpe_rule))                       \
     X(RULE_SLOTS, sizeof(uint32_t))                  \
+    X(JOINS, 1)                                      \
     X(RAW_TOKENS, sizeof(added_token))               \
     X(RAW_NODES, sizeof(added_node))                 \
     X(NORMALIZED_TOKENS, sizeof(added_token))        \
@@ -48,7 +49,7 @@ static const uint32_t element_bytes[SECTION_COUNT] = {
 };
 
 static_assert(sizeof(vocabulary_entry) == 8 && sizeof(bpe_rule) == 12 && sizeof(added_token) == 8 &&
-              sizeof(added_node) == 16 && sizeof(head) == 132, "as the specification says");
+              sizeof(added_node) == 16 && sizeof(head) == 140, "as the specification says");
 
 /* ---- writing */
 
@@ -58,11 +59,12 @@ static const void *part(const tokenizer *t, int which, uint32_t *count) {
     const struct { const void *data; uint32_t count; } parts[SECTION_COUNT] = {
         [SECTION_PIECES] = {t->pieces.pieces, t->pieces.ids},
         [SECTION_TEXT] = {t->pieces.bytes, t->pieces.used_bytes},
-        [SECTION_SPECIAL] = {t->special, t->pieces.ids},
+        [SECTION_MARKS] = {t->marks, t->pieces.ids},
         [SECTION_SLOTS] = {t->pieces.slots, t->pieces.slot_mask + 1},
         [SECTION_BYTE_IDS] = {t->byte_ids, BYTES},
         [SECTION_RULES] = {t->rules.rules, t->rules.count},
         [SECTION_RULE_SLOTS] = {t->rules.slots, t->rules.slot_mask + 1},
+        [SECTION_JOINS] = {t->joins, t->joins ? JOINS_BYTES : 0},
         [SECTION_RAW_TOKENS] = {raw->tokens, raw->count},
         [SECTION_RAW_NODES] = {raw->nodes, raw->node_count},
         [SECTION_NORMALIZED_TOKENS] = {normalized->tokens, normalized->count},
@@ -135,10 +137,10 @@ static bool table_is_good(const uint32_t *slots, uint32_t slot_count, uint32_t c
     return free_slot;
 }
 
-static bool vocabulary_is_good(vocabulary *v, const uint8_t *special) {
+static bool vocabulary_is_good(vocabulary *v, const uint8_t *marks) {
     for (uint32_t id = 0; id < v->ids; id++) {
         vocabulary_entry p = v->pieces[id];
-        if (special[id] > 1) return false;
+        if (marks[id] > (TOKEN_SPECIAL | TOKEN_REACHED)) return false;
         if (p.offset == NO_TOKEN) continue;
         /* with a NUL behind it */
         if (p.offset >= v->used_bytes || p.bytes >= v->used_bytes - p.offset ||
@@ -175,7 +177,8 @@ static void bind(tokenizer *t, const head *h) {
     t->pieces = (vocabulary){.pieces = AT(PIECES), .bytes = AT(TEXT), .slots = AT(SLOTS),
                              .ids = COUNT(PIECES), .used_bytes = COUNT(TEXT),
                              .slot_mask = COUNT(SLOTS) - 1};
-    t->special = AT(SPECIAL);
+    t->marks = AT(MARKS);
+    t->joins = COUNT(JOINS) ? AT(JOINS) : NULL;
     t->byte_ids = AT(BYTE_IDS);
     t->rules = (bpe){AT(RULES), AT(RULE_SLOTS), COUNT(RULES), COUNT(RULE_SLOTS) - 1};
     t->added[ADDED_RAW] = (added_tokens){.tokens = AT(RAW_TOKENS), .nodes = AT(RAW_NODES),
@@ -195,12 +198,13 @@ static const char *find_bad(tokenizer *t, const head *h) {
     uint32_t ids = t->pieces.ids;
     const section *s = h->sections;
     const struct { const char *name; bool good; } sizes[] = {
-        {"special", s[SECTION_SPECIAL].count == ids},
+        {"marks", s[SECTION_MARKS].count == ids},
+        {"joins", s[SECTION_JOINS].count == 0 || s[SECTION_JOINS].count == JOINS_BYTES},
         {"bytes", s[SECTION_BYTE_IDS].count == BYTES},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (!sizes[i].good) return sizes[i].name;
-    if (!vocabulary_is_good(&t->pieces, t->special)) return "pieces";
+    if (!vocabulary_is_good(&t->pieces, t->marks)) return "pieces";
     if (!table_is_good(t->pieces.slots, s[SECTION_SLOTS].count, ids)) return "slots";
     if (!rules_are_good(&t->rules, ids)) return "rules";
     if (!table_is_good(t->rules.slots, s[SECTION_RULE_SLOTS].count, t->rules.count))

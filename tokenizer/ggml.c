@@ -2,6 +2,7 @@
 #include "tokenizer/ggml.h"
 #include "memory/utf8.h"
 #include "tokenizer/spelling.h"
+#include "tokenizer/words.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ typedef struct reader {
     vocabulary texts;            /* ids by the text of the file; in scratch */
     alphabet alphabet;
     char *buffer;                /* [longest text * 2]; in scratch */
+    bool add_bos;                /* where the file does not say */
 } reader;
 
 static int32_t type_of(const ggml_vocabulary *v, uint32_t id) {
@@ -37,8 +39,8 @@ static doppler_status make_room(reader *r) {
         if (v->merges[i].bytes > longest) longest = v->merges[i].bytes;
     if (bytes > INT32_MAX) return no_memory(r);
     r->buffer = arena_array(&r->scratch, (size_t)longest, 2);
-    t->special = arena_array(&t->memory, v->count, sizeof *t->special);
-    bool room = r->buffer && t->special &&
+    t->marks = arena_array(&t->memory, v->count, sizeof *t->marks);
+    bool room = r->buffer && t->marks &&
                 vocabulary_init(&t->pieces, &t->memory, v->count, (size_t)bytes) &&
                 vocabulary_init(&r->texts, &r->scratch, v->count, (size_t)bytes) &&
                 added_init(&t->added[ADDED_RAW], &t->memory, v->count, (size_t)bytes);
@@ -51,7 +53,7 @@ static doppler_status make_room(reader *r) {
 static void add_literal(reader *r, uint32_t id) {
     const ggml_text *token = &r->v->tokens[id];
     bool special = type_of(r->v, id) != GGML_TOKEN_USER;
-    r->t->special[id] = special;
+    if (special) r->t->marks[id] |= TOKEN_SPECIAL;
     if (token->bytes)
         added_add(&r->t->added[ADDED_RAW], token->text, (size_t)token->bytes,
                   (added_token){id, special ? ADDED_SPECIAL : 0});
@@ -64,15 +66,35 @@ static bool is_literal(const ggml_vocabulary *v, uint32_t id) {
 
 /* ---- byte-level BPE */
 
+/* Names of tokenizer.ggml.pre, and what llama.cpp takes from them (src/llama-vocab.cpp). */
+static const struct pre_rule {
+    const char *name;
+    splitter split;
+    bool whole_words, add_bos;
+} pre_rules[] = {
+    {"llama-bpe", SPLIT_LLAMA3, true, true}, {"llama3", SPLIT_LLAMA3, true, true},
+    {"llama-v3", SPLIT_LLAMA3, true, true}, {"smaug-bpe", SPLIT_LLAMA3, false, false},
+    {"gpt-4o", SPLIT_O200K, false, false}, {"tekken", SPLIT_TEKKEN, true, true},
+    {"gpt-2", SPLIT_GPT2, false, false},
+};
+
+static const struct pre_rule *find_pre(const char *name) {
+    for (size_t i = 0; i < sizeof pre_rules / sizeof *pre_rules; i++)
+        if (!strcmp(name, pre_rules[i].name)) return &pre_rules[i];
+    return NULL;
+}
+
 static doppler_status read_byte_level(reader *r) {
     const ggml_vocabulary *v = r->v;
     tokenizer *t = r->t;
-    t->words = WORDS_BYTES;
-    t->split = splitter_by_ggml(v->pre);
-    if (t->split == SPLIT_COUNT)
+    const struct pre_rule *pre = find_pre(v->pre);
+    if (!pre)
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: tokenizer.ggml.pre \"%.60s\" is not known",
                     v->file, v->pre);
-    t->flags = TOKENIZER_WHOLE_WORDS;    /* of LLaMA 3, as llama.cpp sets it by the name */
+    t->words = WORDS_BYTES;
+    t->split = pre->split;
+    t->flags = pre->whole_words ? TOKENIZER_WHOLE_WORDS : 0;
+    r->add_bos = pre->add_bos;
     alphabet_fill(&r->alphabet);
     for (uint32_t id = 0; id < v->count; id++) {
         const char *text = v->tokens[id].text;
@@ -147,7 +169,10 @@ static doppler_status read_sentencepiece(reader *r) {
     if (!v->scores) return fail(r->e, DOPPLER_BAD_FILE, "%s: a vocabulary without scores", v->file);
     t->words = WORDS_CHARACTERS;
     t->split = SPLIT_NONE;
-    t->flags = TOKENIZER_BYTE_FALLBACK | TOKENIZER_FUSE_UNKNOWN | TOKENIZER_MARKED_SPACE;
+    r->add_bos = true;
+    t->flags = TOKENIZER_BYTE_FALLBACK | TOKENIZER_FUSE_UNKNOWN | TOKENIZER_MARKED_SPACE |
+               TOKENIZER_NORMALIZED;
+    if (v->squeeze_space) t->flags |= TOKENIZER_SQUEEZE_SPACE;
     if (v->add_space) t->flags |= TOKENIZER_PREFIX_SPACE | TOKENIZER_STRIP_SPACE;
     t->unknown = v->unknown;
     for (uint32_t id = 0; id < v->count; id++) {
@@ -166,21 +191,20 @@ static doppler_status read_sentencepiece(reader *r) {
             continue;
         }
         /* Texts have no spaces of their own left when pieces are looked up. */
-        bool literal = is_literal(v, id);
         bool findable = !memchr(token->text, ' ', (size_t)token->bytes);
         size_t bytes = unmark_spaces(token->text, (size_t)token->bytes, r->buffer);
         bool normal = type_of(v, id) == GGML_TOKEN_NORMAL && bytes && findable;
-        if (literal) vocabulary_add(&t->pieces, id, token->text, (size_t)token->bytes, false);
-        else vocabulary_add(&t->pieces, id, r->buffer, bytes, normal);
-        if (literal) add_literal(r, id);
+        vocabulary_add(&t->pieces, id, r->buffer, bytes, normal);
+        if (is_literal(v, id)) add_literal(r, id);
     }
     return make_rules(r);
 }
 
 /* ---- the whole */
 
-static doppler_status add_around(reader *r, token_list *list, const char *name, bool wanted,
-                                 uint32_t id) {
+static doppler_status add_around(reader *r, token_list *list, const char *name, int said,
+                                 bool unsaid, uint32_t id) {
+    bool wanted = said < 0 ? unsaid : said;
     if (!wanted || id == NO_TOKEN) return DOPPLER_OK;
     if (id >= r->v->count)
         return fail(r->e, DOPPLER_BAD_FILE, "%s: the %s id is %u, there are %u tokens", r->v->file,
@@ -204,11 +228,12 @@ doppler_status tokenizer_read_ggml(error *e, const ggml_vocabulary *v, tokenizer
     if (!r.t) return no_memory(&r);
     doppler_status status = make_room(&r);
     if (!status) status = kinds[kind].read(&r);
-    if (!status) status = add_around(&r, &r.t->prefix, "bos", v->add_bos, v->bos);
-    if (!status) status = add_around(&r, &r.t->suffix, "eos", v->add_eos, v->eos);
+    if (!status) status = add_around(&r, &r.t->prefix, "bos", v->add_bos, r.add_bos, v->bos);
+    if (!status) status = add_around(&r, &r.t->suffix, "eos", v->add_eos, false, v->eos);
     if (!status && r.t->unknown != NO_TOKEN && r.t->unknown >= v->count)
         status = fail(e, DOPPLER_BAD_FILE, "%s: the unknown id is %u, there are %u tokens", v->file,
                       r.t->unknown, v->count);
+    if (!status && !words_prepare(r.t)) status = no_memory(&r);
     arena_free(&r.scratch);
     if (status) tokenizer_close(r.t);
     else *out = r.t;

@@ -1,10 +1,11 @@
-/* ggml.h - the tokenizer that a GGUF file describes: pieces with types, and merges or scores. */
+/* ggml.h - the tokenizer that a GGUF file or a SentencePiece model describes: pieces with types,
+ * and merges or scores. */
 #ifndef TOKENIZER_GGML_H
 #define TOKENIZER_GGML_H
 
 #include "tokenizer/tokenizer.h"
 
-/* enum llama_token_type of llama.h */
+/* enum llama_token_type of llama.h, which is SentencePiece's ModelProto.SentencePiece.Type */
 enum {
     GGML_TOKEN_NORMAL = 1, GGML_TOKEN_UNKNOWN, GGML_TOKEN_CONTROL, GGML_TOKEN_USER,
     GGML_TOKEN_UNUSED, GGML_TOKEN_BYTE
@@ -23,7 +24,8 @@ typedef struct ggml_vocabulary {
     uint32_t count;
     const ggml_text *merges;     /* [merge_count], "left right" */
     uint32_t merge_count;
-    bool add_bos, add_eos, add_space;
+    int add_bos, add_eos;        /* 0, 1, or -1: not said */
+    bool add_space, squeeze_space;       /* SentencePiece's dummy prefix; extra spaces removed */
     uint32_t bos, eos, unknown;  /* UINT32_MAX: none */
 } ggml_vocabulary;
 

@@ -21,6 +21,7 @@ typedef struct reader {
     alphabet alphabet;
     char *buffer;                /* [longest text * 2]; in scratch */
     size_t longest_bytes;        /* of a text in the file */
+    bool decodes_bytes;          /* "<0x0A>" stands for its byte */
 } reader;
 
 /* Checks ids and lengths of all tokens; sets *ids, one more than the largest, and *bytes, of the
@@ -54,30 +55,34 @@ static doppler_status measure(reader *r, uint32_t *ids, size_t *bytes) {
     return DOPPLER_OK;
 }
 
-/* A piece of byte-level BPE. */
-static void add_byte_piece(reader *r, uint32_t id, const char *text, size_t text_bytes) {
-    size_t bytes;
-    bool known = alphabet_bytes(&r->alphabet, text, text_bytes, r->buffer, &bytes);
-    vocabulary_add(&r->t->pieces, id, known ? r->buffer : text, known ? bytes : text_bytes, known);
+/* A piece of byte-level BPE; text in other characters than the alphabet's is as it is. */
+static void add_byte_piece(reader *r, uint32_t id, const char *text, size_t bytes, bool findable) {
+    size_t piece_bytes;
+    if (alphabet_bytes(&r->alphabet, text, bytes, r->buffer, &piece_bytes))
+        vocabulary_add(&r->t->pieces, id, r->buffer, piece_bytes, findable);
+    else vocabulary_add(&r->t->pieces, id, text, bytes, false);
 }
 
 /* A piece of characters, or of one byte. Where spaces are marked, texts have none of their own left
- * when pieces are looked up. */
-static void add_character_piece(reader *r, uint32_t id, const char *text, size_t bytes) {
+ * when pieces are looked up. findable: a piece of the model. */
+static void add_character_piece(reader *r, uint32_t id, const char *text, size_t bytes,
+                                bool findable) {
     tokenizer *t = r->t;
-    bool marked = t->flags & TOKENIZER_MARKED_SPACE;
-    int byte = t->flags & TOKENIZER_BYTE_FALLBACK ? spelled_byte(text, bytes) : -1;
+    int byte = r->decodes_bytes ? spelled_byte(text, bytes) : -1;
     if (byte >= 0) {
-        t->byte_ids[byte] = id;
+        if (findable) t->byte_ids[byte] = id;
         vocabulary_add(&t->pieces, id, (char[]){(char)byte}, 1, false);
-        return;
+    } else if (t->flags & TOKENIZER_MARKED_SPACE) {
+        findable &= !memchr(text, ' ', bytes);
+        vocabulary_add(&t->pieces, id, r->buffer, unmark_spaces(text, bytes, r->buffer), findable);
+    } else {
+        vocabulary_add(&t->pieces, id, text, bytes, findable);
     }
-    if (!marked) {
-        vocabulary_add(&t->pieces, id, text, bytes, true);
-        return;
-    }
-    bool findable = !memchr(text, ' ', bytes);
-    vocabulary_add(&t->pieces, id, r->buffer, unmark_spaces(text, bytes, r->buffer), findable);
+}
+
+static void add_piece(reader *r, uint32_t id, const char *text, size_t bytes, bool findable) {
+    (r->t->words == WORDS_BYTES ? add_byte_piece : add_character_piece)(r, id, text, bytes,
+                                                                        findable);
 }
 
 static doppler_status read_vocab(reader *r) {
@@ -86,9 +91,9 @@ static doppler_status read_vocab(reader *r) {
     size_t bytes;
     doppler_status status = measure(r, &ids, &bytes);
     if (status) return status;
-    t->special = arena_array(&t->memory, ids, sizeof *t->special);
+    t->marks = arena_array(&t->memory, ids, sizeof *t->marks);
     r->buffer = arena_array(r->scratch, r->longest_bytes, 2);
-    if (!t->special || !r->buffer || !vocabulary_init(&t->pieces, &t->memory, ids, bytes) ||
+    if (!t->marks || !r->buffer || !vocabulary_init(&t->pieces, &t->memory, ids, bytes) ||
         !vocabulary_init(&r->texts, r->scratch, ids, bytes))
         return fail(r->e, DOPPLER_NO_MEMORY, "%s: %u tokens", hf_name, ids);
     for (const json *v = r->vocab->first; v; v = v->next) {
@@ -96,8 +101,7 @@ static doppler_status read_vocab(reader *r) {
         if (vocabulary_has(&r->texts, id))
             return fail(r->e, DOPPLER_BAD_FILE, "%s: id %u belongs to two pieces", hf_name, id);
         vocabulary_add(&r->texts, id, v->key, v->key_bytes, true);
-        (t->words == WORDS_BYTES ? add_byte_piece : add_character_piece)(r, id, v->key,
-                                                                         v->key_bytes);
+        add_piece(r, id, v->key, v->key_bytes, true);
     }
     for (int byte = 0; byte < 256 && t->words == WORDS_BYTES; byte++)
         t->byte_ids[byte] = vocabulary_find(&t->pieces, (char[]){(char)byte}, 1);
@@ -159,17 +163,21 @@ static doppler_status read_added_token(reader *r, const json *a) {
     if (known != token.id && (known != NO_TOKEN || vocabulary_has(&t->pieces, token.id)))
         return fail(r->e, DOPPLER_BAD_FILE, "%s: added token %u \"%.60s\" clashes with another",
                     hf_name, token.id, content->text);
-    if (known == NO_TOKEN) {
-        size_t bytes;
-        bool spelled = t->words == WORDS_BYTES &&
-                       alphabet_bytes(&r->alphabet, content->text, content->text_bytes, r->buffer,
-                                      &bytes);
-        if (spelled) vocabulary_add(&t->pieces, token.id, r->buffer, bytes, false);
-        else vocabulary_add(&t->pieces, token.id, content->text, content->text_bytes, false);
+    if (known == NO_TOKEN) add_piece(r, token.id, content->text, content->text_bytes, false);
+    if (token.flags & ADDED_SPECIAL) t->marks[token.id] |= TOKEN_SPECIAL;
+    const char *text = content->text;
+    size_t bytes = content->text_bytes;
+    if (normalized && t->flags & TOKENIZER_NORMALIZED) {
+        if (token.flags & (ADDED_LSTRIP | ADDED_RSTRIP))
+            return fail(r->e, DOPPLER_UNSUPPORTED,
+                        "%s: added token \"%.60s\": normalized with lstrip or rstrip", hf_name,
+                        text);
+        size_t prefix = (t->flags & TOKENIZER_PREFIX_SPACE) != 0;
+        r->buffer[0] = ' ';
+        bytes = prefix + unmark_spaces(text, bytes, r->buffer + prefix);
+        text = r->buffer;
     }
-    t->special[token.id] = (token.flags & ADDED_SPECIAL) != 0;
-    if (!added_add(&t->added[normalized ? ADDED_NORMALIZED : ADDED_RAW], content->text,
-                   content->text_bytes, token))
+    if (!added_add(&t->added[normalized ? ADDED_NORMALIZED : ADDED_RAW], text, bytes, token))
         return fail(r->e, DOPPLER_BAD_FILE, "%s: added token \"%.60s\" appears twice", hf_name,
                     content->text);
     return DOPPLER_OK;
@@ -179,7 +187,7 @@ static doppler_status read_added(reader *r) {
     if (!r->added) return DOPPLER_OK;
     size_t bytes = 0;
     for (const json *a = r->added->first; a; a = a->next)
-        bytes += json_get(a, "content")->text_bytes;
+        bytes += (size_t)json_get(a, "content")->text_bytes + 1;      /* a prefix */
     for (int pass = 0; pass < ADDED_PASSES; pass++)
         if (!added_init(&r->t->added[pass], &r->t->memory, r->added->count, bytes))
             return fail(r->e, DOPPLER_NO_MEMORY, "%s: %u added tokens", hf_name, r->added->count);
@@ -202,6 +210,7 @@ doppler_status hf_read_model(error *e, tokenizer *t, const json *root, arena *sc
     const json *model = json_get(root, "model"), *added = json_get(root, "added_tokens");
     reader r = {.e = e, .t = t, .scratch = scratch, .vocab = json_get(model, "vocab"),
                 .merges = json_get(model, "merges"),
+                .decodes_bytes = hf_decodes(root, "ByteFallback", NULL),
                 .added = added && added->type != JSON_NULL ? added : NULL};
     if (!r.vocab || r.vocab->type != JSON_OBJECT)
         return fail(e, DOPPLER_BAD_FILE, "%s: model has no vocab", hf_name);

@@ -2,6 +2,7 @@
  * does exactly what they say. What changes no ids (truncation, padding, offsets) is not looked
  * at; anything else unknown is refused by name. */
 #include "tokenizer/spelling.h"
+#include "tokenizer/words.h"
 
 #include <stdlib.h>
 
@@ -47,40 +48,57 @@ static bool has(const json *node, const char *key, const char *text) {
 
 /* SentencePiece's, as Hugging Face writes it: a mark before every text, marks for spaces. */
 static doppler_status take_normalizer(error *e, tokenizer *t, const json *node) {
-    if (has(node, "type", "Prepend") && has(node, "prepend", SPACE_MARK)) {
-        t->flags |= TOKENIZER_PREFIX_SPACE;
-        return DOPPLER_OK;
-    }
-    bool marks = has(node, "type", "Replace") && has(node, "content", SPACE_MARK) &&
-                 has(json_get(node, "pattern"), "String", " ");
-    if (!marks) return unsupported(e, "normalizer", node);
-    t->flags |= TOKENIZER_MARKED_SPACE;
+    bool prepend = has(node, "type", "Prepend") && has(node, "prepend", SPACE_MARK);
+    bool replace = has(node, "type", "Replace") && has(node, "content", SPACE_MARK) &&
+                   has(json_get(node, "pattern"), "String", " ");
+    if (!prepend && !replace) return unsupported(e, "normalizer", node);
+    t->flags |= TOKENIZER_NORMALIZED | (prepend ? TOKENIZER_PREFIX_SPACE : TOKENIZER_MARKED_SPACE);
     return DOPPLER_OK;
 }
 
-/* Split by a known regex, then the bytes of the words. */
-static doppler_status take_pre_tokenizer(error *e, tokenizer *t, const json *node) {
-    const json *type = json_get(node, "type");
-    if (json_is(type, "ByteLevel")) {
-        if (t->split == SPLIT_NONE || t->words == WORDS_BYTES)
-            return fail(e, DOPPLER_UNSUPPORTED, "%s: ByteLevel without Split is not supported",
-                        hf_name);
-        if (is_true(node, "add_prefix_space") || is_true(node, "use_regex"))
-            return fail(e, DOPPLER_UNSUPPORTED,
-                        "%s: ByteLevel with add_prefix_space or use_regex is not supported",
-                        hf_name);
-        t->words = WORDS_BYTES;
-        return DOPPLER_OK;
-    }
-    /* Gemma's: no space is left to cut at once spaces are marked. */
-    if (json_is(type, "Split") && t->flags & TOKENIZER_MARKED_SPACE &&
-        has(json_get(node, "pattern"), "String", " ") && !is_true(node, "invert"))
-        return DOPPLER_OK;
-    if (!json_is(type, "Split") || t->split != SPLIT_NONE)
+/* The bytes of words, cut before by a Split or here by GPT-2's regex. */
+static doppler_status take_byte_level(error *e, tokenizer *t, const json *node) {
+    const json *regex = json_get(node, "use_regex");     /* true where it is not said */
+    bool cuts = !regex || regex->type != JSON_BOOL || regex->boolean;
+    if (t->words == WORDS_BYTES || is_true(node, "add_prefix_space") ||
+        cuts != (t->split == SPLIT_NONE))
+        return fail(e, DOPPLER_UNSUPPORTED,
+                    "%s: ByteLevel with add_prefix_space, with use_regex behind a Split or without "
+                    "both is not supported", hf_name);
+    if (cuts) t->split = SPLIT_GPT2;
+    t->words = WORDS_BYTES;
+    return DOPPLER_OK;
+}
+
+/* Marks for spaces, and one before a text that begins with none. */
+static doppler_status take_metaspace(error *e, tokenizer *t, const json *node) {
+    static const struct { const char *name; uint32_t flags; } schemes[] = {
+        {"always", TOKENIZER_PREFIX_SPACE | TOKENIZER_PREFIX_MISSING},
+        {"first", TOKENIZER_PREFIX_SPACE | TOKENIZER_PREFIX_MISSING | TOKENIZER_PREFIX_FIRST},
+        {"never", 0}};
+    const json *scheme = json_get(node, "prepend_scheme"), *split = json_get(node, "split");
+    bool old = absent(scheme);                           /* files before 2023-11 */
+    size_t i = 0, count = sizeof schemes / sizeof *schemes;
+    if (old) i = is_true(node, "add_prefix_space") ? 0 : 2;
+    while (!old && i < count && !json_is(scheme, schemes[i].name)) i++;
+    if (i == count || !has(node, "replacement", SPACE_MARK) || t->flags || t->split != SPLIT_NONE)
         return unsupported(e, "pre_tokenizer", node);
+    t->flags |= TOKENIZER_MARKED_SPACE | schemes[i].flags;
+    if (!split || split->type != JSON_BOOL || split->boolean) t->split = SPLIT_SPACES;
+    return DOPPLER_OK;
+}
+
+static doppler_status take_pre_tokenizer(error *e, tokenizer *t, const json *node) {
+    if (has(node, "type", "ByteLevel")) return take_byte_level(e, t, node);
+    if (has(node, "type", "Metaspace")) return take_metaspace(e, t, node);
+    /* Gemma's: no space is left to cut at once spaces are marked. */
+    bool split = has(node, "type", "Split"), inverted = is_true(node, "invert");
+    if (split && t->flags & TOKENIZER_MARKED_SPACE && t->flags & TOKENIZER_NORMALIZED &&
+        has(json_get(node, "pattern"), "String", " ") && !inverted)
+        return DOPPLER_OK;
+    if (!split || t->split != SPLIT_NONE) return unsupported(e, "pre_tokenizer", node);
     const json *regex = json_get(json_get(node, "pattern"), "Regex");
-    if (!regex || regex->type != JSON_STRING || !json_is(json_get(node, "behavior"), "Isolated") ||
-        is_true(node, "invert"))
+    if (!regex || regex->type != JSON_STRING || !has(node, "behavior", "Isolated") || inverted)
         return fail(e, DOPPLER_UNSUPPORTED,
                     "%s: Split is supported by a regex, Isolated and not inverted", hf_name);
     t->split = splitter_by_regex(regex->text);
@@ -100,6 +118,12 @@ static doppler_status take_decoder(error *e, tokenizer *t, const json *node) {
     if (has(node, "type", "Replace") && has(node, "content", " ") &&
         has(json_get(node, "pattern"), "String", SPACE_MARK))
         return DOPPLER_OK;
+    if (has(node, "type", "Metaspace") && has(node, "replacement", SPACE_MARK)) {
+        const json *scheme = json_get(node, "prepend_scheme");
+        bool strip = absent(scheme) ? is_true(node, "add_prefix_space") : !json_is(scheme, "never");
+        if (strip) t->flags |= TOKENIZER_STRIP_TOKEN;
+        return DOPPLER_OK;
+    }
     uint32_t start, stop;
     static const char what[] = "tokenizer.json: decoder";
     if (!has(node, "type", "Strip") || !has(node, "content", " ") ||
@@ -107,6 +131,31 @@ static doppler_status take_decoder(error *e, tokenizer *t, const json *node) {
         json_u32(e, what, node, "stop", 0, 0, &stop))
         return unsupported(e, "decoder", node);
     t->flags |= TOKENIZER_STRIP_SPACE;
+    return DOPPLER_OK;
+}
+
+bool hf_decodes(const json *root, const char *type, const char *before) {
+    const json *decoder = json_get(root, "decoder"), *all = json_get(decoder, "decoders");
+    for (const json *m = all ? all->first : NULL; m; m = m->next) {
+        if (has(m, "type", type)) return true;
+        if (before && has(m, "type", before)) return false;
+    }
+    return has(decoder, "type", type);
+}
+
+/* What the pieces need, and the order in which it must come, so that joining bytes does it all. */
+static doppler_status check_decoder(error *e, const tokenizer *t, const json *root) {
+    bool none = absent(json_get(root, "decoder"));
+    if (t->words == WORDS_BYTES) return none ? unsupported(e, "decoder", NULL) : DOPPLER_OK;
+    const struct { bool needed; const char *type, *before; } needs[] = {
+        {t->flags & TOKENIZER_MARKED_SPACE && !hf_decodes(root, "Metaspace", NULL), "Replace",
+         "ByteFallback"},
+        {t->flags & TOKENIZER_BYTE_FALLBACK, "ByteFallback", "Fuse"},
+        {t->flags & TOKENIZER_STRIP_SPACE, "Fuse", "Strip"}};
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (needs[i].needed && !hf_decodes(root, needs[i].type, needs[i].before))
+            return fail(e, DOPPLER_UNSUPPORTED, "%s: decoder without %s before %s is not supported",
+                        hf_name, needs[i].type, needs[i].before);
     return DOPPLER_OK;
 }
 
@@ -208,19 +257,21 @@ static doppler_status read(error *e, tokenizer *t, const json *root, arena *scra
                                  take_normalizer);
     if (!status) status = each(e, t, pre_tokenizer, "pretokenizers", take_pre_tokenizer);
     if (status) return status;
-    if (t->words != WORDS_BYTES && t->split != SPLIT_NONE)
+    if (t->words != WORDS_BYTES && t->split != SPLIT_NONE && t->split != SPLIT_SPACES)
         return unsupported(e, "pre_tokenizer", pre_tokenizer);
     if (t->words == WORDS_BYTES && t->flags) return unsupported(e, "normalizer", NULL);
     if (t->words != WORDS_BYTES) t->words = WORDS_CHARACTERS;
-    bool marked = t->flags & TOKENIZER_MARKED_SPACE;
-    if (absent(decoder) && (marked || t->words == WORDS_BYTES))
-        return unsupported(e, "decoder", NULL);
+    if (t->flags & TOKENIZER_PREFIX_SPACE && !(t->flags & TOKENIZER_MARKED_SPACE))
+        return fail(e, DOPPLER_UNSUPPORTED, "%s: Prepend without Replace is not supported",
+                    hf_name);
     if (absent(decoder)) t->flags |= TOKENIZER_JOIN_SPACE;
     if ((status = each(e, t, decoder, "decoders", take_decoder)) ||
-        (status = read_settings(e, t, model)) || (status = hf_read_model(e, t, root, scratch)) ||
-        (status = check_bytes(e, t)))
+        (status = read_settings(e, t, model)) || (status = check_decoder(e, t, root)) ||
+        (status = hf_read_model(e, t, root, scratch)) || (status = check_bytes(e, t)) ||
+        (status = each(e, t, json_get(root, "post_processor"), "processors", take_post_processor)))
         return status;
-    return each(e, t, json_get(root, "post_processor"), "processors", take_post_processor);
+    if (words_prepare(t)) return DOPPLER_OK;
+    return fail(e, DOPPLER_NO_MEMORY, "%s: %u tokens", hf_name, t->pieces.ids);
 }
 
 doppler_status tokenizer_read_json(error *e, const char *text, size_t bytes, tokenizer **out) {

@@ -10,7 +10,7 @@
 #include "tokenizer/vocabulary.h"
 
 /* The passes over a text in which added tokens are found: first those that are matched in the
- * text as given, then those matched in normalized text. */
+ * text as given, then those matched in normalized text, as TOKENIZER_NORMALIZED says. */
 enum { ADDED_RAW, ADDED_NORMALIZED, ADDED_PASSES };
 
 /* By their numbers in compiled tokenizers, as are the flags. */
@@ -28,7 +28,18 @@ enum {
     TOKENIZER_PREFIX_SPACE = 16, /* a space is put before every text between added tokens */
     TOKENIZER_STRIP_SPACE = 32,  /* decoding drops one space from the start of a text */
     TOKENIZER_JOIN_SPACE = 64,   /* decoding puts a space between tokens */
-    TOKENIZER_FLAGS = 127
+    TOKENIZER_NORMALIZED = 128,  /* marks and prefixes come before the second pass, else after it */
+    TOKENIZER_PREFIX_MISSING = 256,      /* no prefix where a text begins with a space */
+    TOKENIZER_PREFIX_FIRST = 512,        /* nor behind an added token */
+    TOKENIZER_SQUEEZE_SPACE = 1024,      /* runs of spaces are one, none at a text's ends */
+    TOKENIZER_STRIP_TOKEN = 2048,        /* decoding drops all spaces from the first token */
+    TOKENIZER_FLAGS = 4095
+};
+
+/* Of an id, as stored. */
+enum {
+    TOKEN_SPECIAL = 1,
+    TOKEN_REACHED = 2            /* merging the piece's bytes or characters gives the id again */
 };
 
 typedef struct token_list { uint32_t *ids, count; } token_list;
@@ -36,7 +47,7 @@ typedef struct token_list { uint32_t *ids, count; } token_list;
 struct tokenizer {
     arena memory;                /* of all that follows, unless it was opened compiled */
     vocabulary pieces;           /* bytes of every id; found: those of the model */
-    uint8_t *special;            /* [pieces.ids] 0 or 1 */
+    uint8_t *marks;              /* [pieces.ids] TOKEN_... */
     added_tokens added[ADDED_PASSES];
     splitter split;
     word_kind words;
@@ -44,14 +55,18 @@ struct tokenizer {
     uint32_t unknown;            /* id of a character without a piece, or NO_TOKEN: left out */
     uint32_t *byte_ids;          /* [256] piece of one byte or NO_TOKEN */
     bpe rules;
+    uint8_t *joins;              /* [JOINS_BYTES] see words.h; NULL: not known */
     token_list prefix, suffix;   /* what is put around a text */
 };
 
 /* No tokens, words not known yet; NULL when out of memory. */
 tokenizer *tokenizer_new(void);
-/* Fills pieces, special, added, byte_ids and rules from a tokenizer.json, whose words and flags are
+/* Fills pieces, marks, added, byte_ids and rules from a tokenizer.json, whose words and flags are
  * known. scratch holds what is only needed meanwhile. */
 doppler_status hf_read_model(error *e, tokenizer *t, const json *root, arena *scratch);
+
+/* Whether a file's decoder has one of a type, in front of one of another type if that is there. */
+bool hf_decodes(const json *root, const char *type, const char *before);
 
 extern const char hf_name[];     /* "tokenizer.json", in messages */
 

@@ -10,14 +10,16 @@ typedef size_t (*pretokenize_fn)(const char *text, size_t bytes);
 /* Ways of cutting, by their numbers in compiled tokenizers. */
 typedef enum splitter {
     SPLIT_NONE,                  /* a text is one word */
-    SPLIT_LLAMA3,                /* also "llama-bpe" of GGUF files */
+    SPLIT_LLAMA3,
+    SPLIT_GPT2,
+    SPLIT_O200K,                 /* GPT-4o, GPT-OSS */
+    SPLIT_TEKKEN,                /* Mistral Nemo and later */
+    SPLIT_SPACES,                /* before every space (Metaspace with split) */
     SPLIT_COUNT
 } splitter;
 
-extern const pretokenize_fn splitters[SPLIT_COUNT];
-/* By the regex of Hugging Face's Split pre-tokenizer, or by tokenizer.ggml.pre of a GGUF file;
- * SPLIT_COUNT: not known. */
+pretokenize_fn splitter_match(splitter s);
+/* By the regex of Hugging Face's Split pre-tokenizer; SPLIT_COUNT: not known. */
 splitter splitter_by_regex(const char *regex);
-splitter splitter_by_ggml(const char *pre);
 
 #endif

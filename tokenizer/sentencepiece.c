@@ -72,7 +72,7 @@ typedef struct reader {
     int32_t *types;
     float *scores;
     uint64_t model_type;
-    bool maps, keeps_spaces;     /* of the normalizer */
+    bool maps;                   /* the normalizer has a character map */
 } reader;
 
 static doppler_status read_piece(reader *r, message m) {
@@ -118,7 +118,7 @@ static doppler_status read_normalizer(reader *r, message m) {
         if (f.number == NORMALIZER_MAP && f.wire == WIRE_BYTES) r->maps = f.bytes.bytes != 0;
         if (f.wire != WIRE_VARINT) continue;
         if (f.number == NORMALIZER_PREFIX) r->v.add_space = f.value != 0;
-        if (f.number == NORMALIZER_SPACES) r->keeps_spaces = !f.value;
+        if (f.number == NORMALIZER_SPACES) r->v.squeeze_space = f.value != 0;
         if (f.number == NORMALIZER_ESCAPE && !f.value)
             return fail(r->e, DOPPLER_UNSUPPORTED, "%s: spaces that are not escaped", file);
     }
@@ -140,9 +140,8 @@ static doppler_status read_model(reader *r, message m) {
     if (r->model_type != TYPE_BPE)
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: model type %llu, BPE (2) is known", file,
                     (unsigned long long)r->model_type);
-    if (r->maps || !r->keeps_spaces)
-        return fail(r->e, DOPPLER_UNSUPPORTED, "%s: a normalizer that %s", file,
-                    r->maps ? "maps characters" : "removes spaces");
+    if (r->maps)
+        return fail(r->e, DOPPLER_UNSUPPORTED, "%s: a normalizer that maps characters", file);
     return DOPPLER_OK;
 }
 
@@ -160,8 +159,8 @@ static bool count_pieces(message m, uint32_t *count) {
 doppler_status tokenizer_read_sentencepiece(error *e, const void *model, size_t bytes,
                                             tokenizer **out) {
     reader r = {.e = e, .model_type = 1,         /* the proto's defaults: unigram, ids 0, 1, 2 */
-                .v = {.file = file, .model = "llama", .pre = "", .add_bos = true,
-                      .add_space = true, .unknown = 0, .bos = 1, .eos = 2}};
+                .v = {.file = file, .model = "llama", .pre = "", .add_bos = 1,
+                      .add_space = true, .squeeze_space = true, .bos = 1, .eos = 2}};
     message m = {model, bytes};
     arena scratch = {0};
     uint32_t count;

@@ -5,7 +5,7 @@
 #include "tokenizer/tokenizer.h"
 
 /* From the bytes of a tokenizer.model, which are not kept; its BOS is put before texts. Status:
- * BAD_FILE, UNSUPPORTED (other models than BPE, normalizers that change texts), NO_MEMORY. Owned. */
+ * BAD_FILE, UNSUPPORTED (other models than BPE, character maps), NO_MEMORY. Owned. */
 doppler_status tokenizer_read_sentencepiece(error *e, const void *model, size_t bytes,
                                             tokenizer **out);
 

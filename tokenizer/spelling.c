@@ -29,11 +29,24 @@ bool alphabet_bytes(const alphabet *a, const char *text, size_t bytes, char *out
 size_t unmark_spaces(const char *text, size_t bytes, char *out) {
     size_t n = 0;
     for (size_t at = 0; at < bytes;) {
-        bool mark = bytes - at >= 3 && !memcmp(text + at, SPACE_MARK, 3);
-        out[n++] = mark ? ' ' : text[at];
-        at += mark ? 3 : 1;
+        const char *mark = memchr(text + at, SPACE_MARK[0], bytes - at);
+        size_t before = (mark ? (size_t)(mark - text) : bytes) - at;
+        memcpy(out + n, text + at, before);
+        n += before;
+        at += before;
+        if (at == bytes) break;
+        bool found = bytes - at >= 3 && !memcmp(text + at, SPACE_MARK, 3);
+        out[n++] = found ? ' ' : text[at];
+        at += found ? 3 : 1;
     }
     return n;
+}
+
+size_t squeeze_spaces(char *text, size_t bytes) {
+    size_t n = 0;
+    for (size_t at = 0; at < bytes; at++)
+        if (text[at] != ' ' || (n && text[n - 1] != ' ')) text[n++] = text[at];
+    return n && text[n - 1] == ' ' ? n - 1 : n;
 }
 
 static int hex_digit(char c) {

@@ -22,6 +22,8 @@ bool alphabet_bytes(const alphabet *a, const char *text, size_t bytes, char *out
 
 /* Bytes of a text with spaces for marks, into out (at least as large). */
 size_t unmark_spaces(const char *text, size_t bytes, char *out);
+/* Bytes of text with one space for each run of spaces and none at its ends, in place. */
+size_t squeeze_spaces(char *text, size_t bytes);
 /* "<0x41>" -> 0x41; -1: no such. */
 int spelled_byte(const char *text, size_t bytes);
 

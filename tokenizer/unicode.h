@@ -8,7 +8,9 @@ enum {
     UNICODE_LETTER = 1,          /* \p{L} */
     UNICODE_NUMBER = 2,          /* \p{N} */
     UNICODE_SPACE = 4,           /* \s: White_Space */
-    UNICODE_WORD = 8             /* \w: Alphabetic, M, Nd, Pc, Join_Control */
+    UNICODE_WORD = 8,            /* \w: Alphabetic, M, Nd, Pc, Join_Control */
+    UNICODE_UPPER = 16,          /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] */
+    UNICODE_LOWER = 32           /* [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
 };
 
 /* Generated tables (unicode_tables.c): code << 8 | classes where classes change, ascending. */

@@ -16,6 +16,11 @@ const classes = [
     ['WORD', 8, ['Binary_Property/Alphabetic', 'General_Category/Mark',
         'General_Category/Decimal_Number', 'General_Category/Connector_Punctuation',
         'Binary_Property/Join_Control']],
+    ['UPPER', 16, ['General_Category/Uppercase_Letter', 'General_Category/Titlecase_Letter',
+        'General_Category/Modifier_Letter', 'General_Category/Other_Letter',
+        'General_Category/Mark']],
+    ['LOWER', 32, ['General_Category/Lowercase_Letter', 'General_Category/Modifier_Letter',
+        'General_Category/Other_Letter', 'General_Category/Mark']],
 ];
 
 const bits = new Uint8Array(0x110000);
