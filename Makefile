@@ -106,7 +106,7 @@ $(B)/kernels.wasm: $(call obj,wasm,$(KERNELS) tests/kernels/main_wasm.c) $(filte
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 
 # Benchmarks, by hand: `make build/bench/quantize && build/bench/quantize`.
-$(B)/bench/%: $(B)/native/bench/%.o $(NATIVE_O)
+$(B)/bench/%: $(B)/native/bench/%.o $(NATIVE_O) $(call obj,native,$(filter-out tools/doppler.c,$(TOOLS)))
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^ -lcrypto -lm -lpthread
 
