@@ -1,6 +1,6 @@
-/* tokenize.c - speed of a tokenizer on one core: how long opening takes, from its file and compiled,
- * MB/s of a text over 16 runs of which the fastest counts, as other programs may run, and the time
- * for a megabyte of one character and for two, which is twice as long where time is linear.
+/* tokenize.c - speed of a tokenizer on one core: how long opening takes, from its file and
+ * compiled, MB/s of a text over 16 runs of which the fastest counts, as other programs may run, and
+ * the time for a MiB of one character and for two, which is twice as long where time is linear.
  * Arguments: a text, then tokenizer files or folders. */
 #include <math.h>
 #include <stdio.h>
@@ -71,8 +71,8 @@ static int measure(const char *path, const char *data, size_t bytes, char *room)
     }
     size_t count;
     double fastest = time_encode(t, data, bytes, RUNS, &count);
-    printf("%s: %u ids, read in %.0f ms, opened in %.1f ms (%.1f MB), %.1f MB/s, %.2f bytes an id\n",
-           path, tokenizer_vocab(t), load * 1e3, open * 1e3, (double)compiled.bytes * 1e-6,
+    printf("%s: %u ids, read in %.0f ms, opened in %.1f ms (%.1f MB), %.1f MB/s, %.2f bytes an "
+           "id\n", path, tokenizer_vocab(t), load * 1e3, open * 1e3, (double)compiled.bytes * 1e-6,
            (double)bytes / fastest * 1e-6, (double)bytes / (double)count);
     measure_runs(t, room);
     tokenizer_close(t);

@@ -75,8 +75,9 @@ static doppler_status read_ids(error *e, const gguf *g, ggml_vocabulary *v) {
 
 static doppler_status read(error *e, arena *a, const gguf *g, tokenizer **out) {
     const void *types = NULL, *scores = NULL;
-    ggml_vocabulary v = {.file = g->file, .pre = "", .add_bos = -1, .add_eos = -1, .add_space = true,
-                         .bos = UINT32_MAX, .eos = UINT32_MAX, .unknown = UINT32_MAX};
+    ggml_vocabulary v = {.file = g->file, .pre = "", .add_bos = -1, .add_eos = -1,
+                         .add_space = true, .bos = UINT32_MAX, .eos = UINT32_MAX,
+                         .unknown = UINT32_MAX};
     bool found;
     doppler_status status = gguf_string(e, a, g, KEY "model", &v.model, NULL);
     if (status) return status;

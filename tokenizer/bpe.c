@@ -1,7 +1,7 @@
-/* bpe.c - a doubly linked list of symbols and a heap of the merges that are possible.
+/* bpe.c - a doubly linked list of symbols and a queue of the merges that are possible.
  *
  * A merge changes two neighbourhoods, so it adds at most two entries. Entries that an earlier
- * merge made impossible stay in the heap and are recognised when they come up: the symbols at
+ * merge made impossible stay in the queue and are recognised when they come up: the symbols at
  * their place are no longer the pair they were made for. An entry is one number, rank << 32 | index
  * of the left symbol: the smallest goes first. */
 #include "tokenizer/bpe.h"
@@ -45,7 +45,7 @@ void bpe_add(bpe *b, bpe_rule rule) {
 
 void bpe_work_free(bpe_work *w) {
     free(w->symbols);
-    free(w->heap);
+    queue_free(&w->queue);
     *w = (bpe_work){0};
 }
 
@@ -55,36 +55,12 @@ static bool reserve(bpe_work *w, size_t count) {
     if (count > UINT32_MAX / 2) return false;
     if (count > w->symbol_capacity) {
         free(w->symbols);
-        w->symbol_capacity = count * 2;
+        w->symbol_capacity = count + 64;
         w->symbols = malloc(w->symbol_capacity * sizeof *w->symbols);
     }
-    if (2 * count > w->heap_capacity) {
-        free(w->heap);
-        w->heap_capacity = count * 4;
-        w->heap = malloc(w->heap_capacity * sizeof *w->heap);
-    }
-    if (w->symbols && w->heap) return true;
+    if (w->symbols && queue_reset(&w->queue, 2 * count)) return true;
     bpe_work_free(w);
     return false;
-}
-
-static void heap_push(bpe_work *w, uint64_t entry) {
-    size_t at = w->heap_count++;
-    for (; at > 0 && w->heap[(at - 1) / 2] > entry; at = (at - 1) / 2)
-        w->heap[at] = w->heap[(at - 1) / 2];
-    w->heap[at] = entry;
-}
-
-static uint64_t heap_pop(bpe_work *w) {
-    uint64_t top = w->heap[0], last = w->heap[--w->heap_count];
-    size_t at = 0;
-    for (size_t child; (child = 2 * at + 1) < w->heap_count; at = child) {
-        if (child + 1 < w->heap_count) child += w->heap[child + 1] < w->heap[child];
-        if (last <= w->heap[child]) break;
-        w->heap[at] = w->heap[child];
-    }
-    w->heap[at] = last;
-    return top;
 }
 
 /* Enters the merge of a symbol with its right neighbour, if there is a rule. */
@@ -92,7 +68,7 @@ static void consider(const bpe *b, bpe_work *w, uint32_t at) {
     const struct bpe_symbol *s = &w->symbols[at];
     if (s->right == NONE) return;
     uint32_t rank_plus_1 = *find_slot(b, s->id, w->symbols[s->right].id);
-    if (rank_plus_1) heap_push(w, (uint64_t)(rank_plus_1 - 1) << 32 | at);
+    if (rank_plus_1) queue_push(&w->queue, (uint64_t)(rank_plus_1 - 1) << 32 | at);
 }
 
 bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {
@@ -102,10 +78,8 @@ bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {
     struct bpe_symbol *s = w->symbols;
     for (uint32_t i = 0; i < n; i++)
         s[i] = (struct bpe_symbol){ids[i], i ? i - 1 : NONE, i + 1 < n ? i + 1 : NONE};
-    w->heap_count = 0;
     for (uint32_t i = 0; i + 1 < n; i++) consider(b, w, i);
-    while (w->heap_count) {
-        uint64_t top = heap_pop(w);
+    for (uint64_t top; queue_pop(&w->queue, &top);) {
         const bpe_rule *rule = &b->rules[top >> 32];
         uint32_t at = (uint32_t)top, right = s[at].right;
         if (s[at].id != rule->left || right == NONE || s[right].id != rule->right) continue;

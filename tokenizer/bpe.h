@@ -4,6 +4,7 @@
 #define TOKENIZER_BPE_H
 
 #include "memory/arena.h"
+#include "tokenizer/queue.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,14 +29,14 @@ void bpe_add(bpe *b, bpe_rule rule);
 /* Memory of bpe_merge, kept between words. Zero-initialise. */
 typedef struct bpe_work {
     struct bpe_symbol *symbols;  /* owned */
-    uint64_t *heap;              /* owned: a min-heap */
-    size_t symbol_capacity, heap_capacity, heap_count;
+    size_t symbol_capacity;
+    queue queue;
 } bpe_work;
 
 void bpe_work_free(bpe_work *w);
 
 /* Merges ids[0..count) in place. *count becomes the number left; false when out of memory.
- * Time: O(count log count). */
+ * Time: linear where few ranks occur, else O(count log count). */
 bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count);
 
 #endif

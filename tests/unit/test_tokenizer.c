@@ -3,7 +3,8 @@
 #include "tests/unit/tokenizer_test.h"
 #include "tokenizer/sentencepiece.h"
 
-/* A tokenizer.model of four pieces, cut and changed: [0x0A length piece]..., trainer, normalizer. */
+/* A tokenizer.model of four pieces, cut and changed: [0x0A length piece]..., trainer,
+ * normalizer. */
 static void a_cut_or_changed_sentencepiece_model_is_survived(void **state) {
     (void)state;
     static const char good[] = "\x0A\x09\x0A\x05<unk>\x18\x02"       /* type 2: unknown */
@@ -180,18 +181,22 @@ static void ill_formed_text_reads_as_replacement(void **state) {
 
 static void long_runs_take_no_quadratic_time(void **state) {
     (void)state;
-    tokenizer *t = open_micro();
-    static const char *const units[] = {"a", " ", "\n", "=", "7", "the", "<", "\xF0\x9F\x98\x80"};
-    enum { BYTES = 1 << 20 };
+    static const char *const models[] = {"llama3", "llama2", "gptoss"};
+    static const char *const units[] = {"a", " ", "\n", "=", "7", "the", "A", "\xF0\x9F\x98\x80"};
+    enum { BYTES = 1 << 20, UNITS = sizeof units / sizeof *units };
     char *long_text = malloc(BYTES);
     assert_non_null(long_text);
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        size_t unit = strlen(units[i]), bytes = BYTES / unit * unit;
-        for (size_t at = 0; at < bytes; at += unit) memcpy(long_text + at, units[i], unit);
+    for (size_t i = 0; i < UNITS * sizeof models / sizeof *models; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "tests/fixtures/micro/%s", models[i / UNITS]);
+        tokenizer *t = open_file(path);
+        assert_non_null(t);
+        size_t unit = strlen(units[i % UNITS]), bytes = BYTES / unit * unit;
+        for (size_t at = 0; at < bytes; at += unit) memcpy(long_text + at, units[i % UNITS], unit);
         check_round_trip(t, long_text, bytes);   /* hours, were it quadratic */
+        tokenizer_close(t);
     }
     free(long_text);
-    tokenizer_close(t);
 }
 
 /* The status of opening text with the first `old` replaced by `new`. */
