@@ -5,7 +5,8 @@
 #include "memory/model.h"
 
 /* How checkpoints store numbers, little-endian: X(type, name, weights of a block, its bytes).
- * Blocks as in ggml-common.h (ggml-org/llama.cpp); loader/repack.c knows what is in them. */
+ * Blocks as in ggml-common.h (ggml-org/llama.cpp); loader/repack.c knows what is in them.
+ * Q4_K_LOOSE: floats decoded from Q4_K blocks that rows are not made of. */
 #define SOURCE_TYPES(X)     \
     X(F32,   "F32",   1, 4) \
     X(F16,   "F16",   1, 2) \
@@ -20,7 +21,8 @@
     X(Q4_K,  "Q4_K",  256, 144) \
     X(Q5_K,  "Q5_K",  256, 176) \
     X(Q6_K,  "Q6_K",  256, 210) \
-    X(MXFP4, "MXFP4", 32, 17)
+    X(MXFP4, "MXFP4", 32, 17) \
+    X(Q4_K_LOOSE, "Q4_K", 32, 128)
 
 typedef enum source_type {
 #define X(type, name, weights, bytes) SOURCE_##type,

@@ -482,6 +482,9 @@ static doppler_status read_tensors(reading *r, const json *root) {
 static doppler_status read_version(reading *r, const json *root) {
     const char *format, *version;
     const json *features;
+    if (!json_get(root, "format") && json_get(root, "modelId"))
+        return fail(r->e, DOPPLER_UNSUPPORTED, RDRR_MANIFEST ": a package of doppler-gpu; `doppler "
+                    "convert` makes one of it that runs");
     doppler_status status = json_string(r->e, RDRR_MANIFEST, root, "format", &format);
     if (status) return status;
     if (strcmp(format, "rdrr"))

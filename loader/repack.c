@@ -79,6 +79,11 @@ static void decode_q2_k(const uint8_t *block, float *out) {
     }
 }
 
+/* Numbers that a host has decoded already. */
+static void decode_loose(const uint8_t *block, float *out) {
+    memcpy(out, block, RUN * sizeof *out);
+}
+
 /* What keep stores, and how: the block's bytes in other places (plain types have none), or its
  * numbers in another format that holds them (repack), or their nearest in one (decode). */
 static const struct {
@@ -101,6 +106,7 @@ static const struct {
     [SOURCE_Q5_K] = {.format = FORMAT_Q5_K},
     [SOURCE_Q6_K] = {.format = FORMAT_Q6_K, .scale_at = 208},
     [SOURCE_MXFP4] = {.format = FORMAT_MXFP4, .unit_at = 1},
+    [SOURCE_Q4_K_LOOSE] = {.format = FORMAT_Q8_0, .decode = decode_loose},
 };
 
 weight_format repack_format(source_type type) { return types[type].format; }
@@ -109,7 +115,7 @@ bool repack_is_exact(source_type type) { return !types[type].decode; }
 
 void repack_row(source_type type, const uint8_t *blocks, uint32_t cols, uint8_t *row) {
     weight_format format = types[type].format;
-    assert(repack_is_exact(type) && cols % source_types[type].block_weights == 0);
+    assert(repack_is_exact(type) && cols % RUN == 0);
     const format_info *f = &formats[format];
     uint32_t count = format_blocks(format, cols);
     uint8_t *high = row + format_high_offset(format, cols);
@@ -141,15 +147,17 @@ void repack_decode(source_type type, const uint8_t *blocks, uint32_t cols, float
         weights_decode(types[type].format, blocks, (cols + RUN - 1) / RUN * RUN, out);
         return;
     }
-    assert(cols % weights == 0);
-    for (uint32_t i = 0; i < cols / weights; i++, out += weights) {
-        const uint8_t *block = blocks + (size_t)i * source_types[type].block_bytes;
+    assert(cols % RUN == 0);
+    for (uint32_t at = 0; at < cols; at += weights, blocks += source_types[type].block_bytes) {
         uint8_t row[LARGEST_ROW];
+        float last[BLOCK];
+        float *to = cols - at < weights ? last : out + at;
         if (types[type].decode) {
-            types[type].decode(block, out);
-            continue;
+            types[type].decode(blocks, to);
+        } else {
+            repack_row(type, blocks, weights, row);
+            weights_decode(types[type].format, row, weights, to);
         }
-        repack_row(type, block, weights, row);
-        weights_decode(types[type].format, row, weights, out);
+        if (to == last) memcpy(out + at, last, (cols - at) * sizeof *out);
     }
 }

@@ -1,6 +1,8 @@
 /* checkpoint.c - see checkpoint.h. */
 #include "tools/checkpoint.h"
 #include "bridge/hf_config.h"
+#include "loader/manifest.h"
+#include "tools/doppler_gpu_read.h"
 #include "tools/file.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -152,6 +154,50 @@ static doppler_status describe_gguf(error *e, checkpoint *c) {
                       &c->source_count);
 }
 
+/* ---- packages of doppler-gpu */
+
+bool checkpoint_is_doppler_gpu(const char *folder) {
+    checkpoint c = {.folder = folder};
+    error ignored = {0};
+    const char *text;
+    size_t bytes;
+    bool is = storage_exists(folder, RDRR_MANIFEST) &&
+              !checkpoint_text(&ignored, &c, RDRR_MANIFEST, MAX_INDEX_BYTES, &text, &bytes) &&
+              doppler_gpu_is(text, bytes);
+    checkpoint_free(&c);
+    return is;
+}
+
+static doppler_status open_package(error *e, checkpoint *c) {
+    const char *text;
+    size_t bytes;
+    doppler_status status = checkpoint_text(e, c, RDRR_MANIFEST, MAX_INDEX_BYTES, &text, &bytes);
+    if (status) return status;
+    doppler_gpu *p = c->package = arena_alloc(&c->memory, sizeof *p);
+    if (!p) return no_memory(e, c);
+    if ((status = doppler_gpu_parse(e, &c->memory, text, bytes, p))) return status;
+    if (p->tensors_file) {
+        status = checkpoint_text(e, c, p->tensors_file, MAX_INDEX_BYTES, &text, &bytes);
+        if (!status) status = doppler_gpu_parse_tensors(e, &c->memory, text, bytes, p);
+        if (status) return status;
+    }
+    c->name = p->name;
+    c->data = arena_array(&c->memory, p->shard_count, sizeof *c->data);
+    if (!c->data) return no_memory(e, c);
+    c->file_count = p->shard_count;
+    return doppler_gpu_open(e, p, c->folder, c->data);
+}
+
+static doppler_status describe_package(error *e, checkpoint *c) {
+    static const char config_file[] = "config.json";
+    hf_text config = {0};
+    doppler_status status = DOPPLER_OK;
+    if (storage_exists(c->folder, config_file))
+        status = checkpoint_text(e, c, config_file, MAX_CONFIG_BYTES, &config.data, &config.bytes);
+    return status ? status : doppler_gpu_model(e, &c->memory, c->package, config, &c->model,
+                                               &c->sources, &c->source_count);
+}
+
 /* ---- */
 
 static doppler_status open_all(error *e, checkpoint *c, const char *const *names, uint32_t count) {
@@ -206,6 +252,7 @@ doppler_status checkpoint_open(error *e, checkpoint *c, const char *path) {
         return c->name ? open_ggufs(e, c, last) : no_memory(e, c);
     }
     c->name = last;
+    if (checkpoint_is_doppler_gpu(path)) return open_package(e, c);
     if (storage_exists(path, index_file)) return open_sharded(e, c);
     if (!storage_exists(path, single_file))
         return fail(e, DOPPLER_IO, "%s: holds neither %s nor %s", path, single_file, index_file);
@@ -215,6 +262,7 @@ doppler_status checkpoint_open(error *e, checkpoint *c, const char *path) {
 
 doppler_status checkpoint_describe(error *e, checkpoint *c) {
     if (c->ggufs) return describe_gguf(e, c);
+    if (c->package) return describe_package(e, c);
     hf_text config = {0}, generation = {0};
     doppler_status status = checkpoint_text(e, c, "config.json", MAX_CONFIG_BYTES, &config.data,
                                             &config.bytes);
@@ -241,6 +289,13 @@ doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **ou
     doppler_status status = checkpoint_text(e, c, config, MAX_CONFIG_BYTES, &text.data,
                                             &text.bytes);
     return status ? status : hf_chat_template(e, &c->memory, text, out);
+}
+
+doppler_status checkpoint_read(error *e, const checkpoint *c, uint32_t source_file,
+                               uint64_t offset, void *to, size_t bytes) {
+    if (c->package)
+        return doppler_gpu_read(e, c->package, c->data, source_file, offset, to, bytes);
+    return storage_read(e, &c->data[source_file], offset, to, bytes);
 }
 
 void checkpoint_free(checkpoint *c) {

@@ -1,10 +1,11 @@
-/* cmd_convert.c - `doppler convert`: a GGUF file or Hugging Face folder to an RDRR package.
- * What is in them becomes a plan; tools/package_write.h carries it out. */
+/* cmd_convert.c - `doppler convert`: a GGUF file, a Hugging Face folder or a package of doppler-gpu
+ * to an RDRR package. What is in them becomes a plan; tools/package_write.h carries it out. */
 #include "bridge/gguf_tokenizer.h"
 #include "loader/repack.h"
 #include "tokenizer/sentencepiece.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
+#include "tools/doppler_gpu_read.h"
 #include "tools/options.h"
 #include "tools/package_write.h"
 #include <inttypes.h>
@@ -55,13 +56,22 @@ static doppler_status compile_tokenizer(error *e, job *j) {
     return DOPPLER_OK;
 }
 
+/* A package of doppler-gpu against its hashes, as far as they are SHA-256. */
+static doppler_status check_package(error *e, const job *j) {
+    const doppler_gpu *p = j->source.package;
+    if (p->unchecked_count && !j->quiet)
+        fprintf(stderr, "%s: of %" PRIu32 " shards %" PRIu32 " have no SHA-256 (but BLAKE3, or "
+                "none) and are not checked\n", j->source.name, p->shard_count, p->unchecked_count);
+    return doppler_gpu_verify(e, p, j->source.data, j->quiet);
+}
+
 static doppler_status prepare(error *e, job *j) {
     convert_input input = {.target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
     checkpoint *s = &j->source;
     doppler_status status = checkpoint_open(e, s, j->in);
     if (status || (status = checkpoint_describe(e, s)) ||
         (status = checkpoint_chat_template(e, s, &input.chat_template)) ||
-        (status = compile_tokenizer(e, j)))
+        (status = compile_tokenizer(e, j)) || (s->package && (status = check_package(e, j))))
         return status;
     input.tokenizer = j->tokenizer.data;
     input.tokenizer_bytes = j->tokenizer.bytes;
@@ -88,13 +98,13 @@ static void tell_changes(const job *j) {
 
 static doppler_status read_source(error *e, void *user, const convert_step *step) {
     const job *j = user;
-    return storage_read(e, &j->source.data[step->source], step->offset, step->to, step->bytes);
+    return checkpoint_read(e, &j->source, step->source, step->offset, step->to, step->bytes);
 }
 
 int cmd_convert(int argc, char **argv) {
     job j = {.target = TARGET_KEEP};
     const argument arguments[] = {
-        {"IN", &j.in, "a GGUF file, a Hugging Face folder, or its safetensors file", false},
+        {"IN", &j.in, "a GGUF or safetensors file, the folder of a checkpoint or doppler-gpu package", false},
         {"OUT", &j.out, "the package's folder, which must not exist", false}};
     const option options[] = {
         {"input", 'i', OPTION_TEXT, &j.in, "IN", "the same as the argument", 0, 0},

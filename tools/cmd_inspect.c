@@ -156,6 +156,29 @@ static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l)
     return DOPPLER_OK;
 }
 
+static doppler_status list_doppler_gpu(error *e, checkpoint *c, error *why, listing *l) {
+    const doppler_gpu *p = c->package;
+    l->kind = "package of doppler-gpu, which `doppler convert` reads";
+    l->name = c->name;
+    l->quantization = p->quantization;
+    l->files = c->file_count;
+    if (checkpoint_describe(why, c)) l->note = why->message;
+    else {
+        l->model = &c->model;
+        summary_of_model(l->model, &l->about);
+    }
+    if (!make_entries(e, l, p->tensor_count)) return e->status;
+    for (; l->count < p->tensor_count; l->count++) {
+        const doppler_gpu_tensor *t = &p->tensors[l->count];
+        entry *to = &l->entries[l->count];
+        tensor_role role;
+        *to = (entry){.name = t->name, .role = "", .dtype = t->dtype, .bytes = t->bytes};
+        if (hf_name_role(t->name, &role, &to->layer) == HF_NAME_ROLE) to->role = roles[role].name;
+        shape_text(t->shape, t->dims, to);
+    }
+    return DOPPLER_OK;
+}
+
 /* ---- numbers */
 
 static uint32_t sum_dtypes(const listing *l, dtype_total totals[MAX_DTYPES]) {
@@ -315,7 +338,8 @@ static doppler_status print_json(error *e, const listing *l, bool tensors) {
     text_format(&t, ", ");
     json_text(&t, "name", l->name);
     if (l->quantization) {
-        text_format(&t, ", \"id\": \"%s\", ", l->id);
+        if (l->id[0]) text_format(&t, ", \"id\": \"%s\"", l->id);
+        text_format(&t, ", ");
         json_text(&t, "quantization", l->quantization);
     }
     if (l->about.architecture[0]) json_summary(&t, l);
@@ -396,12 +420,15 @@ static doppler_status inspect(error *e, const char *path, uint32_t context, bool
     checkpoint c = {0};
     error why = {0};             /* the model is not known */
     doppler_status status;
-    if (file_is_folder(path) && storage_exists(path, RDRR_MANIFEST)) {
+    if (file_is_folder(path) && storage_exists(path, RDRR_MANIFEST) &&
+        !checkpoint_is_doppler_gpu(path)) {
         status = package_open(e, &p, path);
         if (!status) status = list_package(e, &p, &l);
     } else {
         status = checkpoint_open(e, &c, path);
-        if (!status) status = (c.ggufs ? list_gguf : list_checkpoint)(e, &c, &why, &l);
+        if (!status)
+            status = (c.ggufs ? list_gguf : c.package ? list_doppler_gpu
+                                                      : list_checkpoint)(e, &c, &why, &l);
     }
     if (!status) status = print_listing(e, &l, context, json, tensors);
     free(l.entries);

@@ -43,7 +43,8 @@ doppler_status tokenizer_load(error *e, const char *path, loaded_tokenizer *out)
     *out = (loaded_tokenizer){0};
     if (!file_is_folder(path)) return load_file(e, path, out);
     static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
-    const char *name = storage_exists(path, RDRR_MANIFEST) ? RDRR_TOKENIZER
+    bool is_package = storage_exists(path, RDRR_MANIFEST) && !checkpoint_is_doppler_gpu(path);
+    const char *name = is_package ? RDRR_TOKENIZER
                        : storage_exists(path, json) || !storage_exists(path, model) ? json : model;
     char *joined = file_join(path, name);
     if (!joined) return fail(e, DOPPLER_NO_MEMORY, "%s", path);
