@@ -103,6 +103,7 @@ static void inexact_types_go_upward(void **state) {
         {SOURCE_Q5_1, FORMAT_Q8_0, false}, {SOURCE_Q2_K, FORMAT_Q8_0, false},
         {SOURCE_Q4_0, FORMAT_Q4_0, true},  {SOURCE_Q5_0, FORMAT_Q5_0, true},
         {SOURCE_Q5_K, FORMAT_Q5_K, true},  {SOURCE_MXFP4, FORMAT_MXFP4, true},
+        {SOURCE_Q4_K_LOOSE, FORMAT_Q8_0, false},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         assert_int_equal(repack_format(table[i].type), table[i].format);
