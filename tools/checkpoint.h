@@ -21,8 +21,9 @@ typedef struct checkpoint {
     uint32_t source_count;
 } checkpoint;
 
-/* path: a folder with model.safetensors or its index, one of a package of doppler-gpu, or one
- * file: safetensors, GGUF, any part of a split GGUF. checkpoint_free whether it succeeded or not. */
+/* path: a folder with model.safetensors or its index, one with a package of doppler-gpu, or one
+ * file: safetensors, GGUF, any part of a split GGUF. checkpoint_free whether it succeeded or
+ * not. */
 doppler_status checkpoint_open(error *e, checkpoint *c, const char *path);
 /* Reads the metadata, or config.json and generation_config.json beside the data, and finds every
  * tensor's role. */

@@ -104,7 +104,8 @@ static doppler_status read_source(error *e, void *user, const convert_step *step
 int cmd_convert(int argc, char **argv) {
     job j = {.target = TARGET_KEEP};
     const argument arguments[] = {
-        {"IN", &j.in, "a GGUF or safetensors file, the folder of a checkpoint or doppler-gpu package", false},
+        {"IN", &j.in, "a GGUF file, a Hugging Face folder or its safetensors file, a package of "
+         "doppler-gpu", false},
         {"OUT", &j.out, "the package's folder, which must not exist", false}};
     const option options[] = {
         {"input", 'i', OPTION_TEXT, &j.in, "IN", "the same as the argument", 0, 0},
