@@ -17,20 +17,14 @@ static doppler_status no_memory(error *e) {
     return fail(e, DOPPLER_NO_MEMORY, "%s: no memory", manifest_json);
 }
 
-/* A member that is there and not null. */
-static const json *said(const json *object, const char *key) {
-    const json *node = json_get(object, key);
-    return node && node->type != JSON_NULL ? node : NULL;
-}
-
 /* Whichever of two spellings is there; the first when neither is. */
 static const char *spelled(const json *object, const char *one, const char *other) {
-    return said(object, one) || !said(object, other) ? one : other;
+    return json_said(object, one) || !json_said(object, other) ? one : other;
 }
 
 static doppler_status optional_text(error *e, const char *what, const json *object,
                                     const char *key, const char **out) {
-    return said(object, key) ? json_string(e, what, object, key, out) : DOPPLER_OK;
+    return json_said(object, key) ? json_string(e, what, object, key, out) : DOPPLER_OK;
 }
 
 /* ---- shards */
@@ -53,8 +47,8 @@ static bool read_hex(const char *text, uint8_t out[HASH_DIGITS / 2]) {
 /* "hash" is of the shard's "hashAlgorithm", or the manifest's; "blake3" says itself what it is. */
 static doppler_status read_hash(reading *r, const char *what, const json *node,
                                 doppler_gpu_shard *s) {
-    const char *algorithm = said(node, "hash") || !said(node, "blake3") ? "sha256" : "blake3";
-    const char *hash = NULL;
+    bool only_blake3 = !json_said(node, "hash") && json_said(node, "blake3");
+    const char *algorithm = only_blake3 ? "blake3" : "sha256", *hash = NULL;
     doppler_status status = optional_text(r->e, manifest_json, r->p->root, "hashAlgorithm",
                                           &algorithm);
     if (status || (status = optional_text(r->e, what, node, "hashAlgorithm", &algorithm)) ||
@@ -88,7 +82,7 @@ static doppler_status read_shard(reading *r, const json *node, uint32_t i) {
 }
 
 static doppler_status read_shards(reading *r) {
-    const json *list = said(r->p->root, "shards");
+    const json *list = json_said(r->p->root, "shards");
     if (!list || list->type != JSON_ARRAY || !list->count || list->count > MAX_SHARDS)
         return fail(r->e, DOPPLER_BAD_FILE, "%s: \"shards\" is no list of 1 to %d",
                     manifest_json, MAX_SHARDS);
@@ -133,7 +127,7 @@ static doppler_status add_span(reading *r, placing *to, uint64_t shard, uint64_t
 /* {shard|shardIndex, offset, size}, or {.., byteStart, byteEnd}. */
 static doppler_status read_span(reading *r, placing *to, const json *node) {
     uint64_t shard, offset, end, bytes = 0;
-    bool ends = said(node, "byteEnd");
+    bool ends = json_said(node, "byteEnd");
     doppler_status status = json_u64(r->e, to->what, node, spelled(node, "shardIndex", "shard"),
                                      UINT32_MAX, &shard);
     if (status || (status = json_u64(r->e, to->what, node, spelled(node, "offset", "byteStart"),
@@ -149,8 +143,8 @@ static doppler_status read_span(reading *r, placing *to, const json *node) {
 
 static doppler_status read_spans(reading *r, const char *what, const json *node,
                                  doppler_gpu_tensor *t) {
-    const json *list = said(said(node, "storage"), "shardSpans");
-    if (!list) list = said(node, "spans");
+    const json *list = json_said(json_said(node, "storage"), "shardSpans");
+    if (!list) list = json_said(node, "spans");
     if (list && (list->type != JSON_ARRAY || !list->count))
         return fail(r->e, DOPPLER_BAD_FILE, "%s: \"spans\" is no list", what);
     placing to = {.what = what};
@@ -188,10 +182,10 @@ static bool stated_layout(reading *r, const json *node, bool is_q4_k, doppler_gp
         {"col", DOPPLER_GPU_COLUMNS}, {"column", DOPPLER_GPU_COLUMNS},
         {"column_wise", DOPPLER_GPU_COLUMNS}, {"columnwise", DOPPLER_GPU_COLUMNS},
         {"flat", DOPPLER_GPU_FLAT}};
-    const json *layout = said(node, "layout");
-    if (!layout && is_q4_k) layout = said(said(r->p->root, "quantizationInfo"), "layout");
+    const json *layout = json_said(node, "layout"), *root = r->p->root;
+    if (!layout && is_q4_k) layout = json_said(json_said(root, "quantizationInfo"), "layout");
     if (!layout && is_q4_k)
-        layout = said(said(said(r->p->root, "conversion"), "quantization"), "layout");
+        layout = json_said(json_said(json_said(root, "conversion"), "quantization"), "layout");
     *said_it = layout;
     if (!layout) return true;
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
@@ -214,8 +208,8 @@ static uint64_t q4_k_bytes(doppler_gpu_layout layout, uint64_t rows, uint64_t co
  * bf16 of RDRRWriter with transposeWeights); that of Q4_K is the model's. */
 static doppler_status read_shape(reading *r, const char *what, const json *node,
                                  doppler_gpu_tensor *t, uint64_t *weights) {
-    const json *original = said(node, "originalShape");
-    const json *list = original ? original : said(node, "shape");
+    const json *original = json_said(node, "originalShape");
+    const json *list = original ? original : json_said(node, "shape");
     if (!list || list->type != JSON_ARRAY || list->count > MAX_DIMS)
         return fail(r->e, DOPPLER_BAD_FILE, "%s: \"shape\" is no list of up to %d", what,
                     MAX_DIMS);
@@ -262,10 +256,10 @@ static doppler_status q4_k_layout(reading *r, const char *what, doppler_gpu_tens
 
 /* Bytes that are not simply the tensor's numbers. */
 static doppler_status refuse_transforms(reading *r, const char *what, const json *node) {
-    const json *storage = said(node, "storage"), *packing = said(storage, "packing");
-    if (said(node, "sourceTransform"))
+    const json *storage = json_said(node, "storage"), *packing = json_said(storage, "packing");
+    if (json_said(node, "sourceTransform"))
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: sourceTransform is not supported", what);
-    if (said(storage, "companions"))
+    if (json_said(storage, "companions"))
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: storage.companions is not supported", what);
     if (packing && !json_is(packing, "dense") && !json_is(packing, "q4k"))
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: storage.packing \"%.40s\" is not supported",
@@ -337,14 +331,14 @@ doppler_status doppler_gpu_parse(error *e, arena *a, const char *manifest, size_
         (status = optional_text(e, manifest_json, root, "quantization", &out->quantization)) ||
         (status = optional_text(e, manifest_json, root, "tensorsFile", &out->tensors_file)))
         return status;
-    if (said(root, "weightsRef"))
+    if (json_said(root, "weightsRef"))
         return fail(e, DOPPLER_UNSUPPORTED, "%s: weightsRef, weights of another package, are not "
                     "supported", manifest_json);
     if (out->tensors_file && !name_is_plain(out->tensors_file))
         return fail(e, DOPPLER_BAD_FILE, "%s: tensorsFile \"%.80s\" is no plain file name",
                     manifest_json, out->tensors_file);
     if ((status = read_shards(&r)) || out->tensors_file) return status;
-    return read_tensors(&r, said(root, "tensors"), manifest_json);
+    return read_tensors(&r, json_said(root, "tensors"), manifest_json);
 }
 
 doppler_status doppler_gpu_parse_tensors(error *e, arena *a, const char *text, size_t bytes,

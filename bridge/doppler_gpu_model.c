@@ -12,14 +12,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 static const char manifest_json[] = "manifest.json";
-
-static const json *said(const json *object, const char *key) {
-    const json *node = json_get(object, key);
-    return node && node->type != JSON_NULL ? node : NULL;
-}
 
 static void write_json(text *t, const json *node) {
     if (node->key) {
@@ -131,7 +125,7 @@ static doppler_status write_sizes(error *e, const doppler_gpu *p, text *t, uint3
         {"intermediateSize", "intermediate_size"}, {"numAttentionHeads", "num_attention_heads"},
         {"numKeyValueHeads", "num_key_value_heads"}, {"vocabSize", "vocab_size"},
         {"maxSeqLen", "max_position_embeddings"}, {"headDim", "head_dim"}};
-    const json *architecture = said(p->root, "architecture");
+    const json *architecture = json_said(p->root, "architecture");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         uint32_t value;
         doppler_status status = json_u32(e, "manifest.json: architecture", architecture,
@@ -145,7 +139,7 @@ static doppler_status write_sizes(error *e, const doppler_gpu *p, text *t, uint3
 
 static doppler_status write_rope(error *e, const json *rope, text *t) {
     static const char what[] = "manifest.json: inference.rope";
-    const json *type = said(rope, "ropeScalingType");
+    const json *type = json_said(rope, "ropeScalingType");
     float theta, factor;
     doppler_status status = json_f32_or(e, what, rope, "ropeTheta", 10000, &theta);
     if (status || (status = json_f32_or(e, what, rope, "ropeScalingFactor", 1, &factor)))
@@ -165,7 +159,8 @@ static doppler_status describe(error *e, const doppler_gpu *p, text *t) {
     static const char *const absent[] = {"moeConfig", "adapterType", "adapterConfig",
                                          "loraConfig"};
     static const char *const types[] = {"transformer", "llama", "LlamaForCausalLM"};
-    const json *inference = said(p->root, "inference"), *type = said(p->root, "modelType");
+    const json *inference = json_said(p->root, "inference");
+    const json *type = json_said(p->root, "modelType");
     if (!inference || inference->type != JSON_OBJECT)
         return fail(e, DOPPLER_UNSUPPORTED, "%s: neither \"config\" nor \"inference\" tells what "
                     "model this is; put the checkpoint's config.json beside it", manifest_json);
@@ -176,25 +171,25 @@ static doppler_status describe(error *e, const doppler_gpu *p, text *t) {
         return fail(e, DOPPLER_UNSUPPORTED, "%s: modelType \"%.40s\" is not supported",
                     manifest_json, type->type == JSON_STRING ? type->text : "?");
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        if (said(p->root, absent[i]))
+        if (json_said(p->root, absent[i]))
             return fail(e, DOPPLER_UNSUPPORTED, "%s: \"%s\" is not supported", manifest_json,
                         absent[i]);
     doppler_status status = refuse_unknown(e, "", inference);
     for (size_t i = 0; i < sizeof sections / sizeof *sections && !status; i++)
-        status = refuse_unknown(e, sections[i], said(inference, sections[i]));
+        status = refuse_unknown(e, sections[i], json_said(inference, sections[i]));
     uint32_t head_dim = 0;
     bool tied;
     float eps;
     text_format(t, "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_act\": \"silu\", ");
     if (status || (status = write_sizes(e, p, t, &head_dim)) ||
-        (status = check_scale(e, said(inference, "attention"), head_dim)) ||
-        (status = write_rope(e, said(inference, "rope"), t)) ||
-        (status = json_bool_or(e, "manifest.json: inference.output", said(inference, "output"),
+        (status = check_scale(e, json_said(inference, "attention"), head_dim)) ||
+        (status = write_rope(e, json_said(inference, "rope"), t)) ||
+        (status = json_bool_or(e, "manifest.json: inference.output", json_said(inference, "output"),
                                "tieWordEmbeddings", false, &tied)) ||
         (status = json_f32_or(e, "manifest.json: inference.normalization",
-                              said(inference, "normalization"), "rmsNormEps", 1e-5f, &eps)))
+                              json_said(inference, "normalization"), "rmsNormEps", 1e-5f, &eps)))
         return status;
-    const json *bos = said(said(p->root, "tokenizer"), "bosTokenId");
+    const json *bos = json_said(json_said(p->root, "tokenizer"), "bosTokenId");
     if (bos && bos->type == JSON_NUMBER && bos->is_integer)
         text_format(t, "\"bos_token_id\": %" PRId64 ", ", bos->integer);
     text_format(t, "\"rms_norm_eps\": %.9g, \"tie_word_embeddings\": %s, \"attention_bias\": %s, "
@@ -209,9 +204,9 @@ static doppler_status describe(error *e, const doppler_gpu *p, text *t) {
 static doppler_status read_config(error *e, const doppler_gpu *p, hf_text beside,
                                   model_config *out) {
     text config = {0}, tokens = {0};
-    const json *embedded = said(p->root, "config"), *eos = said(p->root, "eos_token_id");
+    const json *embedded = json_said(p->root, "config"), *eos = json_said(p->root, "eos_token_id");
     doppler_status status = DOPPLER_OK;
-    bool whole = said(embedded, "num_hidden_layers") || said(embedded, "text_config");
+    bool whole = json_said(embedded, "num_hidden_layers") || json_said(embedded, "text_config");
     if (beside.data) text_add(&config, beside.data, beside.bytes);
     else if (whole) {
         json root = *embedded;           /* a value of its own, no member */

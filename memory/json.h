@@ -31,6 +31,7 @@ doppler_status json_parse(error *e, arena *a, const char *what, const char *text
 
 /* Member of an object; NULL when absent or when object is NULL or no object. */
 const json *json_get(const json *object, const char *key);
+const json *json_said(const json *object, const char *key);     /* NULL when it is null, too */
 bool json_is(const json *node, const char *text);      /* a string equal to text */
 
 /* Typed members. Required ones fail with BAD_FILE naming what, the key and the wanted range;

@@ -15,15 +15,14 @@ const json *json_get(const json *object, const char *key) {
     return NULL;
 }
 
+const json *json_said(const json *object, const char *key) {
+    const json *node = json_get(object, key);
+    return node && node->type != JSON_NULL ? node : NULL;
+}
+
 bool json_is(const json *node, const char *text) {
     return node && node->type == JSON_STRING && node->text_bytes == strlen(text) &&
            memcmp(node->text, text, node->text_bytes) == 0;
-}
-
-/* The member, or NULL when it is absent or null: both mean "not said". */
-static const json *said(const json *object, const char *key) {
-    const json *m = json_get(object, key);
-    return m && m->type != JSON_NULL ? m : NULL;
 }
 
 /* `what: "key" is <value>, wanted <wanted>` */
@@ -86,7 +85,7 @@ doppler_status json_string(error *e, const char *what, const json *object, const
 
 doppler_status json_bool_or(error *e, const char *what, const json *object, const char *key,
                             bool otherwise, bool *out) {
-    const json *m = said(object, key);
+    const json *m = json_said(object, key);
     if (m && m->type != JSON_BOOL) return refuse(e, what, key, m, "true or false");
     *out = m ? m->boolean : otherwise;
     return DOPPLER_OK;
@@ -95,11 +94,11 @@ doppler_status json_bool_or(error *e, const char *what, const json *object, cons
 doppler_status json_u32_or(error *e, const char *what, const json *object, const char *key,
                            uint32_t min, uint32_t max, uint32_t otherwise, uint32_t *out) {
     *out = otherwise;
-    return said(object, key) ? json_u32(e, what, object, key, min, max, out) : DOPPLER_OK;
+    return json_said(object, key) ? json_u32(e, what, object, key, min, max, out) : DOPPLER_OK;
 }
 
 doppler_status json_f32_or(error *e, const char *what, const json *object, const char *key,
                            float otherwise, float *out) {
     *out = otherwise;
-    return said(object, key) ? json_f32(e, what, object, key, out) : DOPPLER_OK;
+    return json_said(object, key) ? json_f32(e, what, object, key, out) : DOPPLER_OK;
 }
