@@ -24,9 +24,10 @@ static char *join(const char *folder, const char *separator, const char *name) {
     return path;
 }
 
+/* name "": the file that the folder's name is itself. */
 static doppler_status open_file(error *e, storage_file *f, const char *folder, const char *name,
                                 int flags) {
-    *f = (storage_file){.path = join(folder, "/", name)};
+    *f = (storage_file){.path = join(folder, *name ? "/" : "", name)};
     if (!f->path) return fail(e, DOPPLER_NO_MEMORY, "%s", name);
     f->descriptor = open(f->path, flags | O_CLOEXEC, 0666);
     if (f->descriptor >= 0) return DOPPLER_OK;
@@ -43,6 +44,7 @@ doppler_status storage_open(error *e, storage_file *f, const char *folder, const
     if (fstat(f->descriptor, &about)) return io(e, f->path);
     if (!S_ISREG(about.st_mode)) return fail(e, DOPPLER_IO, "%s: no regular file", f->path);
     f->bytes = (uint64_t)about.st_size;
+    f->modified_ns = (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec;
     return DOPPLER_OK;
 }
 
@@ -94,9 +96,10 @@ static doppler_status remove_folder(error *e, const char *folder, bool (*ours)(c
     return rmdir(folder) ? io(e, folder) : DOPPLER_OK;
 }
 
-static doppler_status name_target(error *e, staging *s, const char *target) {
+/* Both names, where the target may be made. */
+static doppler_status name_folders(error *e, staging *s, const char *target) {
     size_t bytes = strlen(target);
-    *s = (staging){.target = join(target, "", ""), .name = ""};
+    *s = (staging){.target = join(target, "", "")};
     if (!s->target) return fail(e, DOPPLER_NO_MEMORY, "%s", target);
     while (bytes > 1 && s->target[bytes - 1] == '/') s->target[--bytes] = 0;
     s->partial = join(s->target, ".", "partial");
@@ -109,26 +112,9 @@ static doppler_status name_target(error *e, staging *s, const char *target) {
     return DOPPLER_OK;
 }
 
-doppler_status staging_open_file(error *e, staging *s, const char *target) {
-    doppler_status status = name_target(e, s, target);
-    if (status) return status;
-    s->single = true;
-    s->file.path = join(s->partial, "", "");
-    if (!s->file.path) return fail(e, DOPPLER_NO_MEMORY, "%s", target);
-    s->file.descriptor = open(s->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (s->file.descriptor >= 0) {
-        s->made = true;
-        return DOPPLER_OK;
-    }
-    status = io(e, s->partial);
-    free(s->file.path);
-    s->file = (storage_file){0};
-    return status;
-}
-
 doppler_status staging_open(error *e, staging *s, const char *target,
                             bool (*ours)(const char *name)) {
-    doppler_status status = name_target(e, s, target);
+    doppler_status status = name_folders(e, s, target);
     if (!status) status = remove_folder(e, s->partial, ours);
     if (status) return status;
     if (mkdir(s->partial, 0777)) return io(e, s->partial);
@@ -136,46 +122,110 @@ doppler_status staging_open(error *e, staging *s, const char *target,
     return DOPPLER_OK;
 }
 
-/* close() reports what a write could not, so its answer counts. */
-static doppler_status finish_file(error *e, staging *s) {
-    if (!s->file.path) return DOPPLER_OK;
-    doppler_status status = DOPPLER_OK;
-    if (close(s->file.descriptor)) status = io(e, s->file.path);
-    free(s->file.path);
-    s->file = (storage_file){0};
+doppler_status staging_open_file(error *e, staging *s, const char *target) {
+    storage_file f;
+    doppler_status status = name_folders(e, s, target);
+    if (!status) status = open_file(e, &f, s->partial, "", O_WRONLY | O_CREAT | O_TRUNC);
+    if (status) return status;
+    s->made = s->single = true;
+    storage_close(&f);
+    return DOPPLER_OK;
+}
+
+doppler_status staging_resume(error *e, staging *s, const char *target, bool *found) {
+    struct stat about;
+    doppler_status status = name_folders(e, s, target);
+    *found = !status && !stat(s->partial, &about);
     return status;
 }
 
-doppler_status staging_write(error *e, staging *s, const char *name, uint64_t offset,
+/* close() reports what a write could not, so its answer counts. */
+static doppler_status finish(error *e, storage_file *f, doppler_status status) {
+    if (close(f->descriptor) && !status) status = io(e, f->path);
+    free(f->path);
+    *f = (storage_file){0};
+    return status;
+}
+
+doppler_status staging_write(error *e, const staging *s, const char *name, uint64_t offset,
                              const void *data, size_t bytes) {
-    if (!s->file.path || strcmp(name, s->name)) {
-        doppler_status status = finish_file(e, s);
-        if (status || (status = open_file(e, &s->file, s->partial, name,
-                                          O_WRONLY | O_CREAT | O_TRUNC)))
-            return status;
-        s->name = name;
-    }
-    for (size_t done = 0; done < bytes;) {
-        ssize_t n = pwrite(s->file.descriptor, (const char *)data + done, bytes - done,
+    storage_file f;
+    doppler_status status = open_file(e, &f, s->partial, name, O_WRONLY | O_CREAT);
+    if (status) return status;
+    for (size_t done = 0; !status && done < bytes;) {
+        ssize_t n = pwrite(f.descriptor, (const char *)data + done, bytes - done,
                            (off_t)(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return io(e, s->file.path);
-        done += (size_t)n;
+        if (n < 0 && errno != EINTR) status = io(e, f.path);
+        if (n > 0) done += (size_t)n;
     }
-    return DOPPLER_OK;
+    return finish(e, &f, status);
+}
+
+doppler_status staging_read(error *e, const staging *s, const char *name, uint64_t offset,
+                            void *to, size_t bytes) {
+    storage_file f;
+    doppler_status status = storage_open(e, &f, s->partial, name);
+    if (!status) status = storage_read(e, &f, offset, to, bytes);
+    storage_close(&f);
+    return status;
+}
+
+/* Not all file systems can sync folders (EINVAL): they do what they can without. */
+static doppler_status sync_path(error *e, const char *folder, const char *name, int flags) {
+    storage_file f;
+    doppler_status status = open_file(e, &f, folder, name, flags);
+    if (status) return status;
+    if (fsync(f.descriptor) && errno != EINVAL) status = io(e, f.path);
+    return finish(e, &f, status);
+}
+
+doppler_status staging_sync(error *e, const staging *s, const char *name) {
+    return sync_path(e, s->partial, name, O_RDONLY);
+}
+
+doppler_status staging_remove(error *e, const staging *s, const char *name) {
+    char *path = join(s->partial, "/", name);
+    if (!path) return fail(e, DOPPLER_NO_MEMORY, "%s", name);
+    doppler_status status = unlink(path) && errno != ENOENT ? io(e, path) : DOPPLER_OK;
+    free(path);
+    return status;
+}
+
+static doppler_status sync_all(error *e, const staging *s) {
+    if (s->single) return staging_sync(e, s, "");
+    DIR *directory = opendir(s->partial);
+    if (!directory) return io(e, s->partial);
+    doppler_status status = DOPPLER_OK;
+    for (struct dirent *entry; !status && (entry = readdir(directory));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            status = staging_sync(e, s, entry->d_name);
+    closedir(directory);
+    return status ? status : staging_sync(e, s, "");         /* their names */
+}
+
+/* The folder that the path names something in. */
+static doppler_status sync_parent(error *e, const char *path) {
+    char *parent = join(path, "", "");
+    if (!parent) return fail(e, DOPPLER_NO_MEMORY, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (slash) slash[slash == parent] = 0;
+    doppler_status status = sync_path(e, slash ? parent : ".", "", O_RDONLY);
+    free(parent);
+    return status;
 }
 
 doppler_status staging_commit(error *e, staging *s) {
-    doppler_status status = finish_file(e, s);
+    doppler_status status = sync_all(e, s);
     if (status) return status;
     if (rename(s->partial, s->target)) return io(e, s->target);
     s->made = false;
-    return DOPPLER_OK;
+    return sync_parent(e, s->target);
 }
+
+void staging_keep(staging *s) { s->made = false; }
 
 void staging_free(staging *s) {
     error ignored;               /* the failure that led here has been told */
-    storage_close(&s->file);
     if (s->made && s->single) unlink(s->partial);
     else if (s->made) remove_folder(&ignored, s->partial, NULL);
     free(s->target);

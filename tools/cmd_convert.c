@@ -2,10 +2,12 @@
  * to an RDRR package. What is in them becomes a plan; tools/package_write.h carries it out. */
 #include "bridge/gguf_tokenizer.h"
 #include "loader/repack.h"
+#include "storage/threads.h"
 #include "tokenizer/sentencepiece.h"
 #include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/doppler_gpu_read.h"
+#include "tools/interrupt.h"
 #include "tools/options.h"
 #include "tools/package_write.h"
 #include <inttypes.h>
@@ -18,12 +20,21 @@ enum { MAX_TOKENIZER = 256 << 20 };
 typedef struct job {
     const char *in, *out, *name;
     uint32_t target;
-    uint64_t shard_bytes;
-    bool quiet;
+    uint32_t embeddings, head;   /* indices of matrix_formats; FORMAT_COUNT: the target's */
+    uint64_t shard_bytes, memory;
+    uint32_t threads;
+    bool resume, quiet;
     checkpoint source;
     text tokenizer;              /* compiled */
+    text inputs;                 /* each file's size and time */
     convert *c;
 } job;
+
+/* The choices of --embeddings and --head. */
+#define MATRIX_FORMATS "f32|f16|bf16|q8_0|q5_0|q4_k|q6_k|mxfp4"
+static const weight_format matrix_formats[] = {
+    FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_Q8_0, FORMAT_Q5_0, FORMAT_Q4_K, FORMAT_Q6_K,
+    FORMAT_MXFP4};
 
 /* That of tokenizer.json beside the data, or else of tokenizer.model. */
 static doppler_status read_tokenizer(error *e, checkpoint *s, tokenizer **out) {
@@ -65,19 +76,34 @@ static doppler_status check_package(error *e, const job *j) {
     return doppler_gpu_verify(e, p, j->source.data, j->quiet);
 }
 
+static const weight_format *chosen(uint32_t choice) {
+    return choice == FORMAT_COUNT ? NULL : &matrix_formats[choice];
+}
+
+/* A checkpoint that was written again has other times, though its shapes be the same. */
+static doppler_status list_inputs(error *e, job *j) {
+    for (uint32_t i = 0; i < j->source.file_count; i++)
+        text_format(&j->inputs, "%" PRIu64 " bytes of %" PRId64 "\n", j->source.data[i].bytes,
+                    j->source.data[i].modified_ns);
+    return j->inputs.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", j->in) : DOPPLER_OK;
+}
+
 static doppler_status prepare(error *e, job *j) {
     convert_input input = {.target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
     checkpoint *s = &j->source;
     doppler_status status = checkpoint_open(e, s, j->in);
     if (status || (status = checkpoint_describe(e, s)) ||
         (status = checkpoint_chat_template(e, s, &input.chat_template)) ||
-        (status = compile_tokenizer(e, j)) || (s->package && (status = check_package(e, j))))
+        (status = compile_tokenizer(e, j)) || (status = list_inputs(e, j)) ||
+        (s->package && (status = check_package(e, j))))
         return status;
     input.tokenizer = j->tokenizer.data;
     input.tokenizer_bytes = j->tokenizer.bytes;
     input.model = &s->model;
     input.sources = s->sources;
     input.source_count = s->source_count;
+    input.embeddings = chosen(j->embeddings);
+    input.head = chosen(j->head);
     input.name = j->name ? j->name : s->name;
     input.source = s->name;
     return convert_create(e, &input, &j->c);
@@ -92,7 +118,9 @@ static void tell_changes(const job *j) {
         if (j->target == TARGET_KEEP && source_types[type].block_weights > 1 &&
             strcasecmp(source_types[type].name, formats[t->format].name))
             fprintf(stderr, "%s: %s -> %s%s\n", t->name, source_types[type].name,
-                    formats[t->format].name, repack_is_exact(type) ? ", the same values" : "");
+                    formats[t->format].name,
+                    repack_is_exact(type) && repack_format(type) == t->format ?
+                        ", the same values" : "");
     }
 }
 
@@ -101,8 +129,30 @@ static doppler_status read_source(error *e, void *user, const convert_step *step
     return checkpoint_read(e, &j->source, step->source, step->offset, step->to, step->bytes);
 }
 
+static int convert_job(const command *c, job *j) {
+    error e = {0};
+    sigset_t signals;
+    doppler_status status = prepare(&e, j);
+    if (!status) {
+        const package_job job = {.out = j->out, .read = read_source, .user = j,
+                                 .threads = j->threads, .memory = j->memory,
+                                 .resume = j->resume, .inputs = j->inputs.data,
+                                 .quiet = j->quiet};
+        tell_changes(j);
+        interrupts_wait(&signals);
+        status = package_write(&e, j->c, &job);
+        if (status) command_failed(c, &e);
+        interrupts_pass(&signals);
+    } else command_failed(c, &e);
+    convert_destroy(j->c);
+    text_free(&j->tokenizer);
+    text_free(&j->inputs);
+    checkpoint_free(&j->source);
+    return status ? 1 : 0;
+}
+
 int cmd_convert(int argc, char **argv) {
-    job j = {.target = TARGET_KEEP};
+    job j = {.target = TARGET_KEEP, .embeddings = FORMAT_COUNT, .head = FORMAT_COUNT};
     const argument arguments[] = {
         {"IN", &j.in, "a GGUF file, a Hugging Face folder or its safetensors file, a package of "
          "doppler-gpu", false},
@@ -112,22 +162,22 @@ int cmd_convert(int argc, char **argv) {
         {"output", 'o', OPTION_TEXT, &j.out, "OUT", "the same as the argument", 0, 0},
         {"quantize", 'q', OPTION_CHOICE, &j.target, "keep|f32|f16|bf16|q8_0|q4_k_m|mxfp4",
          "format of the matrices; default keep: as they are, where kernels read that", 0, 0},
+        {"embeddings", 0, OPTION_CHOICE, &j.embeddings, MATRIX_FORMATS,
+         "format of the embedding; default: what --quantize says", 0, 0},
+        {"head", 0, OPTION_CHOICE, &j.head, MATRIX_FORMATS,
+         "format of the head, where it is not the embedding; default likewise", 0, 0},
         {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
          "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
         {"name", 0, OPTION_TEXT, &j.name, "NAME", "the model's name; default: its folder's", 0, 0},
+        {"threads", 0, OPTION_U32, &j.threads, "N", "default: as many as there are processors",
+         1, THREADS_MAX},
+        {"memory", 0, OPTION_SIZE, &j.memory, "BYTES",
+         "at most for what is being made, whatever the threads; default 256MiB", 1, 9e18},
+        {"resume", 0, OPTION_FLAG, &j.resume, NULL,
+         "go on with OUT.partial, which an interrupted run has left", 0, 0},
         {"quiet", 0, OPTION_FLAG, &j.quiet, NULL, "print nothing but failures", 0, 0}};
     const command c = {"convert", "Converts a checkpoint to an RDRR package.", arguments, 2,
                        options, sizeof options / sizeof *options};
     int code = options_parse(&c, argc, argv);
-    if (code >= 0) return code;
-    error e = {0};
-    doppler_status status = prepare(&e, &j);
-    if (!status) {
-        tell_changes(&j);
-        status = package_write(&e, j.c, j.out, read_source, &j, j.quiet);
-    }
-    convert_destroy(j.c);
-    text_free(&j.tokenizer);
-    checkpoint_free(&j.source);
-    return status ? command_failed(&c, &e) : 0;
+    return code >= 0 ? code : convert_job(&c, &j);
 }

@@ -177,7 +177,8 @@ static doppler_status make_rdrr(error *e, job *j) {
             .target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
         status = convert_create(e, &input, &c);
     }
-    if (!status) status = package_write(e, c, j->out, read_synth, j, j->quiet);
+    const package_job job = {.out = j->out, .read = read_synth, .user = j, .quiet = j->quiet};
+    if (!status) status = package_write(e, c, &job);
     convert_destroy(c);
     text_free(&f.config);
     text_free(&f.generation);

@@ -1,65 +1,266 @@
-/* package_write.c - see package_write.h. */
+/* package_write.c - see package_write.h.
+ *
+ * Threads take blocks in order, make and write each by itself, and then wait for their turn: the
+ * hash of a shard and the journal need the blocks one after another. The journal is a file in
+ * OUT.partial: the SHA-256 of what the blocks depend on, then that of every block whose turn has
+ * been. --resume believes a block when the bytes in its shard still have the journal's hash. */
 #include "tools/package_write.h"
 #include "storage/files.h"
 #include "storage/sha256.h"
+#include "storage/threads.h"
+#include "tools/interrupt.h"
 #include "tools/progress.h"
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+enum { DEFAULT_MEMORY = 256 << 20 };
+static const char journal[] = "resume.journal";
+
+/* What a thread has for itself. */
+typedef struct worker {
+    convert_part *part;          /* owned */
+    uint8_t *there;              /* owned; a block read back, where there is a journal to go by */
+} worker;
+
+typedef struct writer {
+    convert *c;
+    const package_job *job;
+    staging package;
+    uint32_t threads;
+    worker *workers;             /* [threads] */
+    uint8_t *known;              /* owned: [known_blocks, 32], of an earlier run's journal */
+    uint64_t known_blocks;
+
+    pthread_mutex_t lock;        /* of everything below it */
+    pthread_cond_t turned;
+    uint64_t turn;               /* the block to be hashed next */
+    uint64_t failed;             /* the first block that failed; its turn never comes */
+    sha256 whole;                /* of the shard, up to turn */
+    uint64_t kept;               /* blocks that were there already */
+    uint64_t total_bytes;        /* of source tensors */
+    progress shown;
+} writer;
+
 static bool package_file(const char *name) {
-    static const char *const whole[] = {RDRR_MANIFEST, RDRR_HASHES, RDRR_TOKENIZER};
+    static const char *const whole[] = {RDRR_MANIFEST, RDRR_HASHES, RDRR_TOKENIZER, journal};
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
         if (!strcmp(whole[i], name)) return true;
     return !strncmp(name, "shard_", 6) && strlen(name) > 10 &&
            !strcmp(name + strlen(name) - 4, ".bin");
 }
 
-static doppler_status write_step(error *e, staging *package, const convert_step *step,
-                                 sha256 *whole) {
-    doppler_status status = staging_write(e, package, step->file, step->offset, step->from,
-                                          step->bytes);
-    if (!status && step->block_sha256)
-        status = sha256_of(e, step->from, step->bytes, step->block_sha256);
-    if (!status) status = sha256_add(e, whole, step->from, step->bytes);
-    if (!status && step->file_sha256) status = sha256_end(e, whole, step->file_sha256);
+/* ---- blocks */
+
+/* Whether an earlier run has written the block; then s->from is it. */
+static bool is_there(const writer *w, worker *own, uint64_t index, convert_step *s) {
+    error ignored;               /* what cannot be read back is made again */
+    if (index >= w->known_blocks ||
+        staging_read(&ignored, &w->package, s->file, s->offset, own->there, s->bytes) ||
+        sha256_of(&ignored, own->there, s->bytes, s->block_sha256) ||
+        memcmp(s->block_sha256, w->known + index * SHA256_BYTES, SHA256_BYTES))
+        return false;
+    s->from = own->there;
+    return true;
+}
+
+static doppler_status make_block(error *e, const writer *w, worker *own, uint64_t index,
+                                 convert_step *s) {
+    convert_part_begin(own->part, index, index + 1);
+    doppler_status status;
+    while (!(status = convert_part_next(e, own->part, s)) && s->action == CONVERT_READ)
+        if ((status = w->job->read(e, w->job->user, s))) break;
+    if (!status) status = sha256_of(e, s->from, s->bytes, s->block_sha256);
+    if (!status) status = staging_write(e, &w->package, s->file, s->offset, s->from, s->bytes);
     return status;
 }
 
-static void tell(const convert *c, const char *out, double seconds) {
-    const manifest *m = convert_manifest(c);
-    uint64_t done, total, bytes = 0;
+/* The block's turn has come: everything before it has been hashed. */
+static doppler_status add_block(error *e, writer *w, uint64_t index, const convert_step *s) {
+    doppler_status status = sha256_add(e, &w->whole, s->from, s->bytes);
+    if (!status && s->file_sha256) status = sha256_end(e, &w->whole, s->file_sha256);
+    if (!status && w->job->inputs)
+        status = staging_write(e, &w->package, journal, (1 + index) * SHA256_BYTES,
+                               s->block_sha256, SHA256_BYTES);
+    progress_show(&w->shown, convert_source_bytes(w->c, index + 1), w->total_bytes);
+    return status;
+}
+
+/* Waits for the block's turn; in vain where a block before it has failed. */
+static doppler_status take_turn(error *e, writer *w, uint64_t index, const convert_step *s,
+                                bool there, doppler_status status) {
+    pthread_mutex_lock(&w->lock);
+    while (!status && w->turn < index && w->failed > index)
+        pthread_cond_wait(&w->turned, &w->lock);
+    if (!status && w->turn < index)
+        status = fail(e, DOPPLER_CANCELLED, "a block before block %" PRIu64 " failed", index);
+    if (!status) status = add_block(e, w, index, s);
+    if (!status) {
+        w->turn++;
+        w->kept += there;
+        if (there) progress_skip(&w->shown, convert_source_bytes(w->c, index + 1));
+    } else if (index < w->failed) w->failed = index;
+    pthread_cond_broadcast(&w->turned);
+    pthread_mutex_unlock(&w->lock);
+    return status;
+}
+
+static doppler_status do_block(error *e, uint64_t index, uint32_t thread, void *user) {
+    writer *w = user;
+    worker *own = &w->workers[thread];
+    convert_step s = convert_block(w->c, index);
+    bool there = false;
+    doppler_status status = DOPPLER_OK;
+    if (interrupted()) status = fail(e, DOPPLER_CANCELLED, "%s: interrupted", w->job->out);
+    else if (!(there = is_there(w, own, index, &s))) status = make_block(e, w, own, index, &s);
+    status = take_turn(e, w, index, &s, there, status);
+    return !status && s.file_sha256 ? staging_sync(e, &w->package, s.file) : status;
+}
+
+static doppler_status write_blocks(error *e, writer *w) {
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->turned, NULL);
+    w->failed = UINT64_MAX;
+    doppler_status status = parallel_for(e, w->threads, convert_blocks(w->c), do_block, w);
+    pthread_cond_destroy(&w->turned);
+    pthread_mutex_destroy(&w->lock);
+    return status;
+}
+
+/* ---- around them */
+
+/* As many threads as there is memory for. */
+static doppler_status start_workers(error *e, writer *w) {
+    uint64_t most = w->job->memory ? w->job->memory : DEFAULT_MEMORY;
+    uint64_t all = convert_manifest(w->c)->hashes.bytes + convert_manifest(w->c)->tokenizer.bytes;
+    uint64_t each = convert_part_bytes(w->c) + (w->known_blocks ? RDRR_BLOCK_BYTES : 0);
+    if (most < all + each)
+        return fail(e, DOPPLER_BAD_ARGUMENT, "--memory of %" PRIu64 " bytes; this model needs %"
+                    PRIu64 " for hashes and tokenizer and %" PRIu64 " for each thread", most, all,
+                    each);
+    uint64_t threads = w->job->threads ? w->job->threads : threads_available();
+    if (threads > convert_blocks(w->c)) threads = convert_blocks(w->c);
+    if (threads > (most - all) / each) threads = (most - all) / each;
+    w->workers = calloc((size_t)threads, sizeof *w->workers);
+    if (!w->workers) return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " threads", threads);
+    for (doppler_status status; w->threads < threads; w->threads++) {
+        worker *own = &w->workers[w->threads];
+        if ((status = convert_part_create(e, w->c, &own->part))) return status;
+        if (w->known_blocks && !(own->there = malloc(RDRR_BLOCK_BYTES))) {
+            convert_part_destroy(own->part);
+            return fail(e, DOPPLER_NO_MEMORY, "%d bytes", RDRR_BLOCK_BYTES);
+        }
+    }
+    return DOPPLER_OK;
+}
+
+static doppler_status hash_plan(error *e, const writer *w, uint8_t out[SHA256_BYTES]) {
+    text plan = {0};
+    convert_describe(w->c, &plan);
+    text_add(&plan, w->job->inputs, strlen(w->job->inputs));
+    doppler_status status = plan.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", w->job->out)
+                                        : sha256_of(e, plan.data, plan.bytes, out);
+    text_free(&plan);
+    return status;
+}
+
+/* Takes over what an earlier run of this plan left; *found is false where it left nothing. */
+static doppler_status read_journal(error *e, writer *w, const uint8_t plan[SHA256_BYTES],
+                                   bool *found) {
+    storage_file f = {0};
+    uint8_t theirs[SHA256_BYTES];
+    doppler_status status = staging_resume(e, &w->package, w->job->out, found);
+    if (status || !*found) return status;
+    *found = storage_exists(w->package.partial, journal);
+    if (*found) status = storage_open(e, &f, w->package.partial, journal);
+    *found = *found && f.bytes >= sizeof theirs;
+    if (!status && *found) status = storage_read(e, &f, 0, theirs, sizeof theirs);
+    if (!status && *found && memcmp(theirs, plan, sizeof theirs))
+        status = fail(e, DOPPLER_BAD_ARGUMENT, "%s: begun with another input, other options or "
+                      "another version; without --resume it is replaced", w->package.partial);
+    uint64_t blocks = *found ? f.bytes / SHA256_BYTES - 1 : 0;
+    if (blocks > convert_blocks(w->c)) blocks = convert_blocks(w->c);
+    size_t bytes = (size_t)blocks * SHA256_BYTES;
+    if (!status && blocks && !(w->known = malloc(bytes)))
+        status = fail(e, DOPPLER_NO_MEMORY, "%s: %zu bytes", f.path, bytes);
+    if (!status && blocks) status = storage_read(e, &f, sizeof theirs, w->known, bytes);
+    w->known_blocks = blocks;
+    storage_close(&f);
+    return status;
+}
+
+static doppler_status open_package(error *e, writer *w) {
+    uint8_t plan[SHA256_BYTES];
+    bool found = false;
+    doppler_status status = w->job->inputs ? hash_plan(e, w, plan) : DOPPLER_OK;
+    if (!status && w->job->resume) status = read_journal(e, w, plan, &found);
+    if (status || found) return status;
+    staging_free(&w->package);
+    status = staging_open(e, &w->package, w->job->out, package_file);
+    if (!status && w->job->inputs)
+        status = staging_write(e, &w->package, journal, 0, plan, sizeof plan);
+    return status;
+}
+
+/* The files behind the blocks; then the package gets its name. */
+static doppler_status finish_package(error *e, writer *w) {
+    convert_step s;
+    doppler_status status;
+    while (!(status = convert_next(e, w->c, &s)) && s.action != CONVERT_DONE)
+        if ((status = staging_write(e, &w->package, s.file, s.offset, s.from, s.bytes)) ||
+            (status = sha256_of(e, s.from, s.bytes, s.file_sha256)))
+            return status;
+    if (!status && w->job->inputs) status = staging_remove(e, &w->package, journal);
+    return status ? status : staging_commit(e, &w->package);
+}
+
+static void tell(const writer *w, double seconds) {
+    const manifest *m = convert_manifest(w->c);
+    uint64_t bytes = 0;
     for (uint32_t i = 0; i < m->shard_count; i++) bytes += m->shards[i].bytes;
-    convert_progress(c, &done, &total);
     char in_text[BYTES_TEXT], out_text[BYTES_TEXT], speed_text[BYTES_TEXT], id[RDRR_HEX_CHARS];
-    rdrr_hex(convert_package_id(c), id);
+    rdrr_hex(convert_package_id(w->c), id);
+    if (w->job->resume)
+        printf("%s: %" PRIu64 " of %" PRIu64 " blocks were there\n", w->job->out, w->kept,
+               convert_blocks(w->c));
     printf("%s: %" PRIu32 " tensors, %s -> %s of %s in %" PRIu32 " shard%s, %.1f s, %s/s\n",
-           out, m->tensor_count, bytes_text((double)total, in_text),
+           w->job->out, m->tensor_count, bytes_text((double)w->total_bytes, in_text),
            bytes_text((double)bytes, out_text), m->quantization, m->shard_count,
            m->shard_count == 1 ? "" : "s", seconds,
-           bytes_text(seconds > 0 ? (double)total / seconds : 0, speed_text));
+           bytes_text(seconds > 0 ? (double)w->total_bytes / seconds : 0, speed_text));
     printf("package id %s\n", id);
 }
 
-doppler_status package_write(error *e, convert *c, const char *out, read_source_fn read,
-                             void *user, bool quiet) {
-    staging package = {0};
-    sha256 whole = {0};
-    convert_step step;
-    progress p;
-    doppler_status status = staging_open(e, &package, out, package_file);
-    progress_start(&p, "converting", quiet);
-    while (!status && !(status = convert_next(e, c, &step)) && step.action != CONVERT_DONE) {
-        if (step.action == CONVERT_READ) status = read(e, user, &step);
-        else status = write_step(e, &package, &step, &whole);
-        uint64_t done, total;
-        convert_progress(c, &done, &total);
-        progress_show(&p, done, total);
+/* Leaves what is done, and says so, where another run may do better. */
+static void keep_partial(error *e, writer *w) {
+    bool none = !w->turn && !w->known_blocks;
+    if (!w->job->inputs || none || (e->status != DOPPLER_IO && e->status != DOPPLER_CANCELLED))
+        return;
+    error was = *e;
+    staging_keep(&w->package);
+    fail(e, was.status, "%.150s; %.40s.partial is kept for --resume", was.message, w->job->out);
+}
+
+doppler_status package_write(error *e, convert *c, const package_job *job) {
+    writer w = {.c = c, .job = job};
+    w.total_bytes = convert_source_bytes(c, convert_blocks(c));
+    doppler_status status = open_package(e, &w);
+    if (!status) status = start_workers(e, &w);
+    progress_start(&w.shown, "converting", job->quiet);
+    if (!status) status = write_blocks(e, &w);
+    if (!status) status = finish_package(e, &w);
+    double seconds = progress_end(&w.shown);
+    if (status) keep_partial(e, &w);
+    sha256_free(&w.whole);
+    for (uint32_t i = 0; i < w.threads; i++) {
+        convert_part_destroy(w.workers[i].part);
+        free(w.workers[i].there);
     }
-    sha256_free(&whole);
-    double seconds = progress_end(&p);
-    if (!status) status = staging_commit(e, &package);
-    staging_free(&package);
-    if (!status && !quiet) tell(c, out, seconds);
+    free(w.workers);
+    free(w.known);
+    staging_free(&w.package);
+    if (!status && !job->quiet) tell(&w, seconds);
     return status;
 }

@@ -142,16 +142,13 @@ static void take_write(made *p, const convert_step *step, uint64_t *at) {
     else assert_string_equal(step->file, RDRR_TOKENIZER);
 }
 
-static doppler_status make(error *e, made *p, const source *s, const convert_input *input) {
-    *p = (made){0};
-    *e = (error){0};
-    sha256 whole = {0};
+/* The host's loop over blocks first to end - 1. */
+static doppler_status make_blocks(error *e, made *p, const source *s, convert_part *part,
+                                  uint64_t first, uint64_t end, uint64_t *at) {
     convert_step step;
-    uint64_t at = 0;
-    doppler_status status = convert_create(e, input, &p->c);
-    if (status) return status;
-    p->shards = calloc(convert_manifest(p->c)->shard_count, sizeof *p->shards);
-    while (!(status = convert_next(e, p->c, &step)) && step.action != CONVERT_DONE) {
+    doppler_status status;
+    convert_part_begin(part, first, end);
+    while (!(status = convert_part_next(e, part, &step)) && step.action != CONVERT_DONE) {
         if (step.action == CONVERT_READ) {
             assert_int_equal(step.source, 0);
             assert_true(step.bytes && step.offset + step.bytes <= s->bytes);
@@ -159,13 +156,47 @@ static doppler_status make(error *e, made *p, const source *s, const convert_inp
             p->reads++;
             continue;
         }
-        take_write(p, &step, &at);
-        if (step.block_sha256) sha256_of(e, step.from, step.bytes, step.block_sha256);
-        sha256_add(e, &whole, step.from, step.bytes);
-        if (step.file_sha256) sha256_end(e, &whole, step.file_sha256);
+        convert_step same = convert_block(p->c, first++);
+        assert_string_equal(same.file, step.file);
+        assert_true(same.offset == step.offset && same.bytes == step.bytes);
+        take_write(p, &step, at);
+        sha256_of(e, step.from, step.bytes, step.block_sha256);
     }
-    sha256_free(&whole);
+    assert_true(status || first == end);
     return status;
+}
+
+/* The files behind the blocks. */
+static doppler_status finish(error *e, made *p) {
+    convert_step step;
+    doppler_status status;
+    uint64_t at = 0;
+    uint32_t shard = 0;
+    for (uint64_t i = 0; i < convert_blocks(p->c); i++) {
+        step = convert_block(p->c, i);
+        if (step.file_sha256)
+            sha256_of(e, p->shards[shard++], (size_t)step.offset + step.bytes, step.file_sha256);
+    }
+    while (!(status = convert_next(e, p->c, &step)) && step.action != CONVERT_DONE) {
+        assert_int_equal(step.action, CONVERT_WRITE);
+        take_write(p, &step, &at);
+        sha256_of(e, step.from, step.bytes, step.file_sha256);
+    }
+    return status;
+}
+
+static doppler_status make(error *e, made *p, const source *s, const convert_input *input) {
+    *p = (made){0};
+    *e = (error){0};
+    convert_part *part;
+    uint64_t at = 0;
+    doppler_status status = convert_create(e, input, &p->c);
+    if (status) return status;
+    p->shards = calloc(convert_manifest(p->c)->shard_count, sizeof *p->shards);
+    status = convert_part_create(e, p->c, &part);
+    if (!status) status = make_blocks(e, p, s, part, 0, convert_blocks(p->c), &at);
+    convert_part_destroy(part);
+    return status ? status : finish(e, p);
 }
 
 static void drop(made *p) {
@@ -281,10 +312,8 @@ static void keep_stores_the_sources_bytes(void **state) {
     assert_int_equal(same, 15);
     check_against_source(&p, &s);
     check_hashes(&p);
-    uint64_t done, total;
-    convert_progress(p.c, &done, &total);
-    assert_int_equal(done, total);
-    assert_int_equal(total, 311936);
+    assert_int_equal(convert_source_bytes(p.c, 0), 0);
+    assert_int_equal(convert_source_bytes(p.c, convert_blocks(p.c)), 311936);
     drop(&p);
     close_source(&s);
 }
@@ -327,6 +356,82 @@ static void shards_of_any_size_hold_the_same_tensors(void **state) {
         drop(&p);
     }
     drop(&whole);
+    close_source(&s);
+}
+
+/* Several blocks a shard, the last of 4,096 bytes; heads of 64 rows whose rows change places lie
+ * across blocks. */
+static void open_blocks(source *s) {
+    plan_only(s, 2, false);
+    s->model.vocab = 6000;
+    s->model.dim = 288;
+    s->model.hidden = 1056;
+    list_roles(s);
+    s->data = malloc(s->bytes);
+    for (size_t i = 0; i < s->bytes / 2; i++) {          /* bf16 of all magnitudes below 2 */
+        uint16_t bits = (uint16_t)(i * 40503u % 0x8000 % 0x4000 | (i & 1) << 15);
+        memcpy(s->data + i * 2, &bits, 2);
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->tensors[i].role == ROLE_ATTN_Q || s->tensors[i].role == ROLE_ATTN_K)
+            s->tensors[i].interleaved_head = 64;
+}
+
+/* What threads of a host do: two parts, blocks in disorder, some of them twice. */
+static void blocks_depend_on_nothing_but_their_index(void **state) {
+    (void)state;
+    static const convert_target targets[] = {TARGET_KEEP, TARGET_Q4_K_M, TARGET_F32};
+    source s;
+    error e = {0};
+    open_blocks(&s);
+    for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
+        made whole, p = {0};
+        convert_part *parts[2];
+        convert_input input = input_of(&s, targets[t], (3 << 20) + 4096);
+        assert_int_equal(make(&e, &whole, &s, &input), DOPPLER_OK);
+        assert_int_equal(convert_create(&e, &input, &p.c), DOPPLER_OK);
+        uint64_t blocks = convert_blocks(p.c);
+        assert_in_range(blocks, 5, 40);
+        p.shards = calloc(convert_manifest(p.c)->shard_count, sizeof *p.shards);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(convert_part_create(&e, p.c, &parts[i]), DOPPLER_OK);
+        for (uint64_t k = 0; k < blocks; k++) {              /* from both ends */
+            uint64_t index = k % 2 ? blocks - 1 - k / 2 : k / 2;
+            uint64_t at = convert_block(p.c, index).offset;
+            uint64_t end = k % 3 == 0 && index + 2 < blocks ? index + 2 : index + 1;
+            assert_int_equal(make_blocks(&e, &p, &s, parts[k % 5 > 2], index, end, &at),
+                             DOPPLER_OK);
+        }
+        assert_int_equal(finish(&e, &p), DOPPLER_OK);
+        assert_memory_equal(convert_package_id(p.c), convert_package_id(whole.c), 32);
+        for (int i = 0; i < 2; i++) convert_part_destroy(parts[i]);
+        drop(&p);
+        drop(&whole);
+    }
+    close_source(&s);
+}
+
+/* A resumed conversion trusts blocks of an equal plan only. */
+static void plans_that_differ_are_described_apart(void **state) {
+    (void)state;
+    source s;
+    error e = {0};
+    convert *c;
+    text texts[6] = {{0}};
+    weight_format q6 = FORMAT_Q6_K;
+    open_blocks(&s);
+    for (uint32_t i = 0; i < 6; i++) {
+        convert_input input = input_of(&s, i == 2 ? TARGET_F16 : TARGET_Q8_0,
+                                       i == 3 ? 1 << 20 : 2 << 20);
+        if (i == 4) input.head = &q6;
+        if (i == 5) s.tensors[3].offset += 2;
+        assert_int_equal(convert_create(&e, &input, &c), DOPPLER_OK);
+        convert_describe(c, &texts[i]);
+        convert_destroy(c);
+    }
+    assert_string_equal(texts[0].data, texts[1].data);
+    for (uint32_t i = 2; i < 6; i++) assert_string_not_equal(texts[0].data, texts[i].data);
+    for (uint32_t i = 0; i < 6; i++) text_free(&texts[i]);
     close_source(&s);
 }
 
@@ -535,6 +640,39 @@ static void q4_k_m_is_the_known_mixture(void **state) {
     }
 }
 
+static void embedding_and_head_have_formats_of_their_own(void **state) {
+    (void)state;
+    static const weight_format q8 = FORMAT_Q8_0, f16 = FORMAT_F16;
+    source s, untied;
+    error e = {0};
+    open_source(&s, fixture);                            /* a tied one */
+    plan_only(&untied, 1, false);
+    for (uint32_t target = 0; target < TARGET_COUNT; target++) {
+        made p;
+        convert *c;
+        convert_input input = input_of(&s, (convert_target)target, 0);
+        input.embeddings = &q8;
+        assert_int_equal(make(&e, &p, &s, &input), DOPPLER_OK);
+        check_against_source(&p, &s);
+        assert_int_equal(convert_manifest(p.c)->tensors[0].role, ROLE_EMBEDDING);
+        assert_int_equal(convert_manifest(p.c)->tensors[0].format, FORMAT_Q8_0);
+        drop(&p);
+        input = input_of(&untied, (convert_target)target, 0);
+        input.head = &f16;
+        assert_int_equal(convert_create(&e, &input, &c), DOPPLER_OK);
+        const manifest *m = convert_manifest(c);
+        for (uint32_t i = 0; i < m->tensor_count; i++) {
+            const rdrr_tensor *t = &m->tensors[i];
+            weight_format want = t->role == ROLE_HEAD ? FORMAT_F16
+                                 : planned(&untied, (convert_target)target, t->role, 0);
+            assert_int_equal(t->format, want);
+        }
+        convert_destroy(c);
+    }
+    close_source(&s);
+    close_source(&untied);
+}
+
 /* ---- failures */
 
 static void numbers_that_do_not_fit_are_named(void **state) {
@@ -581,6 +719,13 @@ static void bad_arguments_are_refused(void **state) {
     assert_int_equal(convert_create(&e, &input, &c), DOPPLER_BAD_ARGUMENT);
     assert_null(c);
     close_source(&s);
+    weight_format f16 = FORMAT_F16;
+    plan_only(&s, 1, true);
+    input = input_of(&s, TARGET_KEEP, 0);
+    input.head = &f16;
+    assert_int_equal(convert_create(&e, &input, &c), DOPPLER_BAD_ARGUMENT);
+    assert_non_null(strstr(e.message, "head is its embedding"));
+    close_source(&s);
 }
 
 /* ---- ../shared */
@@ -609,12 +754,15 @@ int main(void) {
         cmocka_unit_test(keep_stores_the_sources_bytes),
         cmocka_unit_test(every_target_decodes_to_the_source),
         cmocka_unit_test(shards_of_any_size_hold_the_same_tensors),
+        cmocka_unit_test(blocks_depend_on_nothing_but_their_index),
+        cmocka_unit_test(plans_that_differ_are_described_apart),
         cmocka_unit_test(same_input_gives_the_same_package),
         cmocka_unit_test(short_vectors_are_stored),
         cmocka_unit_test(interleaved_heads_are_put_back),
         cmocka_unit_test(short_rows_are_padded_to_whole_blocks),
         cmocka_unit_test(mxfp4_leaves_embedding_and_head_alone),
         cmocka_unit_test(q4_k_m_is_the_known_mixture),
+        cmocka_unit_test(embedding_and_head_have_formats_of_their_own),
         cmocka_unit_test(numbers_that_do_not_fit_are_named),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(larger_models_keep_their_bytes),
