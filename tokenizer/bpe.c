@@ -12,6 +12,9 @@
 
 #define NONE UINT32_MAX
 
+/* More than all that a merge needs for a symbol. */
+enum { MOST_BYTES_EACH = 64 };
+
 struct bpe_symbol {
     uint32_t id;                 /* NO_TOKEN: merged into its left neighbour */
     uint32_t left, right;        /* neighbours' indices or NONE */
@@ -52,7 +55,7 @@ void bpe_work_free(bpe_work *w) {
 /* Of count symbols: at most count - 1 entries at first, and one more per merge (two appear, one
  * is taken), of which there are at most count - 1. */
 static bool reserve(bpe_work *w, size_t count) {
-    if (count > UINT32_MAX / 2) return false;
+    if (count > UINT32_MAX / 2 || count > SIZE_MAX / MOST_BYTES_EACH) return false;
     if (count > w->symbol_capacity) {
         free(w->symbols);
         w->symbol_capacity = count + 64;
