@@ -20,12 +20,12 @@ TOOLS   := $(filter-out tools/embed.c,$(wildcard tools/*.c))
 WGSL    := $(wildcard gpu/wgsl/*.wgsl gpu/wgsl/weights/*.wgsl gpu/wgsl/kv/*.wgsl)
 UNIT    := $(wildcard tests/unit/test_*.c)
 FUZZ    := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_HELP := tests/package.c $(filter-out $(FUZZ) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
+FUZZ_HELP := tests/package.c tests/fuzz/fuzz.c tests/fuzz/walk.c
 KERNELS := $(filter-out tests/kernels/main_%.c,$(wildcard tests/kernels/*.c))
 
 obj      = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
 NATIVE_O := $(call obj,native,$(NATIVE)) $(B)/native/wgsl.o
-FUZZ_O   := $(call obj,fuzz,$(NATIVE) $(FUZZ_HELP)) $(B)/fuzz/wgsl.o
+FUZZ_O   := $(call obj,fuzz,$(NATIVE) $(FUZZ_HELP) tests/fuzz/mutate.c) $(B)/fuzz/wgsl.o
 SAN_O    := $(call obj,san,$(NATIVE)) $(B)/san/wgsl.o
 WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 
