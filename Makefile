@@ -20,7 +20,7 @@ TOOLS   := $(filter-out tools/embed.c,$(wildcard tools/*.c))
 WGSL    := $(wildcard gpu/wgsl/*.wgsl gpu/wgsl/weights/*.wgsl gpu/wgsl/kv/*.wgsl)
 UNIT    := $(wildcard tests/unit/test_*.c)
 FUZZ    := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_HELP := tests/package.c tests/fuzz/fuzz.c tests/fuzz/walk.c
+FUZZ_HELP := tests/package.c $(filter-out $(FUZZ) %/replay.c %/mutate.c,$(wildcard tests/fuzz/*.c))
 KERNELS := $(filter-out tests/kernels/main_%.c,$(wildcard tests/kernels/*.c))
 
 obj      = $(patsubst %.c,$(B)/$(1)/%.o,$(2))

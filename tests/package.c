@@ -1,6 +1,7 @@
 /* package.c - see package.h. */
 #include "tests/package.h"
 #include "doppler.h"
+#include "tokenizer/tokenizer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,17 @@ const char package_tokenizer[] =
     " ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},"
     " {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}]},"
     " \"decoder\": {\"type\": \"ByteLevel\"}}";
+
+/* package_tokenizer as packages hold it; empty when out of memory. */
+static text compiled_tokenizer(void) {
+    text out = {0};
+    error e = {0};
+    tokenizer *t;
+    if (!tokenizer_read_json(&e, package_tokenizer, strlen(package_tokenizer), &t))
+        tokenizer_compile(t, &out);
+    tokenizer_close(t);
+    return out;
+}
 
 /* ---- description */
 
@@ -41,11 +53,10 @@ static void add_tensor(manifest *m, tensor_role role, uint32_t layer, weight_for
     rdrr_tensor *t = &m->tensors[m->tensor_count++];
     *t = (rdrr_tensor){.name = "t", .role = role, .layer = layer};
     model_role_shape(&m->model, role, &t->rows, &t->cols);
-    bool matrix = roles[role].matrix;
-    t->format = matrix && format_suits(format, t->cols) ? format : FORMAT_F32;
-    t->bytes = matrix && format_suits(t->format, t->cols)
-                   ? t->rows * format_row_bytes(t->format, t->cols)
-                   : (uint64_t)t->rows * t->cols * 4;
+    bool stored = roles[role].matrix && format_suits(t->cols);
+    t->format = stored ? format : FORMAT_F32;
+    t->bytes = stored ? t->rows * format_row_bytes(format, t->cols)
+                      : (uint64_t)t->rows * t->cols * 4;
 }
 
 static bool add_shards(manifest *m, uint64_t bytes, uint64_t shard_bytes) {
@@ -68,9 +79,11 @@ static bool add_shards(manifest *m, uint64_t bytes, uint64_t shard_bytes) {
 
 bool package_describe(const model_config *model, weight_format format, uint64_t shard_bytes,
                       manifest *m) {
+    text tokenizer = compiled_tokenizer();
     *m = (manifest){.model = *model, .name = "noise", .quantization = "keep", .chat_template = "",
                     .source = "tests", .producer = "tests",
-                    .tokenizer = {.file = RDRR_TOKENIZER, .bytes = strlen(package_tokenizer)}};
+                    .tokenizer = {.file = RDRR_TOKENIZER, .bytes = tokenizer.bytes}};
+    text_free(&tokenizer);
     m->tensors = arena_array(&m->memory, (size_t)ROLE_COUNT * (model->layers + 1),
                              sizeof *m->tensors);
     if (!m->tensors) return false;
@@ -116,23 +129,23 @@ static void fill_noise(uint8_t *to, size_t bytes, uint32_t *seed) {
     }
 }
 
-static void serve(const doppler_request *q, uint32_t *seed) {
-    bool tokenizer = strcmp(q->file, RDRR_TOKENIZER) == 0;
+static void serve(const doppler_request *q, const text *tokenizer, uint32_t *seed) {
+    bool is_tokenizer = strcmp(q->file, RDRR_TOKENIZER) == 0;
     for (uint32_t i = 0; i < q->segment_count; i++) {
         const doppler_segment *s = &q->segments[i];
-        size_t text = strlen(package_tokenizer) < s->bytes ? strlen(package_tokenizer) : s->bytes;
-        if (!tokenizer) fill_noise(s->host, s->bytes, seed);
-        else memcpy(memset(s->host, ' ', s->bytes), package_tokenizer, text);
+        fill_noise(s->host, s->bytes, seed);
+        if (is_tokenizer && s->bytes == tokenizer->bytes)
+            memcpy(s->host, tokenizer->data, s->bytes);
     }
 }
 
-static doppler_status load(doppler *d, doppler_model *model) {
+static doppler_status load(doppler *d, doppler_model *model, const text *tokenizer) {
     uint32_t seed = 1;
     for (;;) {
         doppler_request request;
         switch (doppler_model_next(model, &request)) {
         case DOPPLER_NEXT_REQUEST:
-            serve(&request, &seed);
+            serve(&request, tokenizer, &seed);
             doppler_model_fed(model, request.id, DOPPLER_OK, NULL);
             break;
         case DOPPLER_NEXT_WAIT: doppler_poll(d); break;
@@ -175,12 +188,14 @@ package_result package_run(const char *json, size_t bytes, const package_session
                            size_t count) {
     package_result r = {0};
     doppler_model *model = NULL;
+    text tokenizer = compiled_tokenizer();
     doppler *d = doppler_create(NULL);
     r.status = d ? doppler_model_create(d, json, bytes, &model) : DOPPLER_NO_MEMORY;
-    if (!r.status) r.status = load(d, model);
+    if (!r.status) r.status = load(d, model, &tokenizer);
     for (size_t i = 0; i < count && !r.status; i++) r.status = run_session(d, model, &sessions[i]);
     if (d) snprintf(r.message, sizeof r.message, "%s", doppler_message(d));
     doppler_model_destroy(model);
     doppler_destroy(d);
+    text_free(&tokenizer);
     return r;
 }

@@ -1,25 +1,14 @@
 /* fuzz_convert.c - a checkpoint, whatever its config, header and numbers, through the whole
- * conversion: every read lies in the source, every file is written without gaps, and the manifest
- * that comes out describes what was written and is one that the loader takes.
+ * conversion.
  *
  * Input: target, shard size, then config.json, 0, the safetensors header, 0, and bytes that the
  * file's data repeats. */
 #include "bridge/hf_config.h"
 #include "bridge/hf_names.h"
-#include "loader/convert.h"
 #include "memory/json.h"
-#include "tests/fuzz/fuzz.h"
-#include <string.h>
+#include "tests/fuzz/conversion.h"
 
-enum { MOST_DATA = 1 << 19, MOST_FILES = 512 };
-
-typedef struct output { const char *file; uint64_t bytes; } output;
-
-typedef struct checkpoint {
-    const uint8_t *pattern;
-    size_t pattern_bytes;
-    uint64_t data, file_bytes;   /* where the data starts; of the file */
-} checkpoint;
+enum { MOST_DATA = 1 << 19 };
 
 /* The largest end that any tensor of the header claims: how long its file must be. */
 static uint64_t claimed_bytes(const char *header, size_t bytes) {
@@ -38,71 +27,6 @@ static uint64_t claimed_bytes(const char *header, size_t bytes) {
     return end;
 }
 
-static void serve(const checkpoint *c, const convert_step *step) {
-    assert(step->source == 0 && step->bytes > 0 && step->offset >= c->data);
-    assert(step->bytes <= c->file_bytes && step->offset <= c->file_bytes - step->bytes);
-    for (uint32_t i = 0; i < step->bytes; i++)
-        step->to[i] = c->pattern_bytes ? c->pattern[(step->offset + i) % c->pattern_bytes] : 0;
-}
-
-/* Pieces of a file come in order; each but the last of hashes.bin and others is a block. */
-static void take(output *outputs, uint32_t *count, const convert_step *step) {
-    uint32_t i = 0;
-    while (i < *count && strcmp(outputs[i].file, step->file)) i++;
-    assert(i < MOST_FILES);
-    if (i == *count) outputs[(*count)++] = (output){step->file, 0};
-    assert(step->offset == outputs[i].bytes && step->bytes > 0);
-    outputs[i].bytes += step->bytes;
-    uint32_t sum = 0;
-    for (uint32_t b = 0; b < step->bytes; b++) sum += step->from[b];
-    if (step->block_sha256) memset(step->block_sha256, (int)(sum & 0xFF), RDRR_HASH_BYTES);
-    if (step->file_sha256) memset(step->file_sha256, (int)(sum & 0xFF), RDRR_HASH_BYTES);
-}
-
-static uint64_t written(const output *outputs, uint32_t count, const char *file) {
-    for (uint32_t i = 0; i < count; i++)
-        if (!strcmp(outputs[i].file, file)) return outputs[i].bytes;
-    return 0;
-}
-
-static void check_manifest(const output *outputs, uint32_t count, const convert_step *step) {
-    manifest m;
-    error e = {0};
-    doppler_status status = manifest_parse(&e, &m, (const char *)step->from, step->bytes);
-    assert(!status);
-    assert(written(outputs, count, m.tokenizer.file) == m.tokenizer.bytes);
-    assert(written(outputs, count, m.hashes.file) == m.hashes.bytes);
-    for (uint32_t i = 0; i < m.shard_count; i++)
-        assert(written(outputs, count, m.shards[i].file) == m.shards[i].bytes);
-    assert(count == m.shard_count + 3);
-    manifest_free(&m);
-}
-
-static void run(const convert_input *input, const checkpoint *c) {
-    static output outputs[MOST_FILES];
-    uint32_t count = 0;
-    convert *conversion;
-    convert_step step;
-    error e = {0};
-    doppler_status status = convert_create(&e, input, &conversion);
-    if (!status && convert_manifest(conversion)->shard_count + 3 > MOST_FILES) {
-        convert_destroy(conversion);
-        return;
-    }
-    while (!status && !(status = convert_next(&e, conversion, &step)) &&
-           step.action != CONVERT_DONE) {
-        if (step.action == CONVERT_READ) serve(c, &step);
-        else take(outputs, &count, &step);
-        if (step.action == CONVERT_WRITE && !strcmp(step.file, RDRR_MANIFEST))
-            check_manifest(outputs, count, &step);
-    }
-    FUZZ_CHECK_ERROR(status, e);
-    uint64_t done = 0, total = 0;
-    if (!status) convert_progress(conversion, &done, &total);
-    assert(done == total);
-    convert_destroy(conversion);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     fuzz_input in = {data, data + bytes};
     convert_target target = (convert_target)(fuzz_u8(&in) % TARGET_COUNT);
@@ -111,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     size_t header_bytes;
     config.data = fuzz_part(&in, &config.bytes);
     const char *header = fuzz_part(&in, &header_bytes);
-    checkpoint c = {.pattern = in.at, .pattern_bytes = (size_t)(in.end - in.at),
-                    .data = SAFETENSORS_PREFIX + header_bytes};
+    fuzz_source c = {.pattern = in.at, .pattern_bytes = (size_t)(in.end - in.at),
+                     .data = SAFETENSORS_PREFIX + header_bytes};
     uint64_t claimed = claimed_bytes(header, header_bytes);
     if (claimed > MOST_DATA) return 0;
     c.file_bytes = c.data + claimed;
@@ -131,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
                                  .tokenizer = "{}", .tokenizer_bytes = 2, .chat_template = "",
                                  .name = "fuzz", .source = "fuzz", .target = target,
                                  .shard_bytes = shard_bytes};
-    if (!status) run(&input, &c);
+    if (!status) fuzz_conversion(&input, &c);
     arena_free(&a);
     return 0;
 }

@@ -76,7 +76,8 @@ static float number(fuzz_input *in) {
 
 static model_config made_up(fuzz_input *in) {
     model_config c = {.architecture = "llama", .norm_eps = 1e-5f, .attention_scale = 0.25f,
-                      .rope = {ROPE_DEFAULT, 10000, 8, 1, 4, 32}};
+                      .rope = {.theta = 10000, .factor = 8, .low_freq_factor = 1,
+                               .high_freq_factor = 4, .original_context = 32}};
     uint32_t *const sizes[] = {&c.dim, &c.hidden, &c.heads, &c.kv_heads, &c.head_dim, &c.vocab,
                                &c.context};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) *sizes[i] = size(in);
@@ -91,6 +92,7 @@ static model_config made_up(fuzz_input *in) {
     if (what & 16) c.attention_scale = number(in);
     if (what & 32) c.rope.theta = number(in);
     if (what & 64) c.rope.factor = number(in);
+    for (uint32_t i = 0; i < MODEL_MAX_HEAD_DIM / 2; i++) c.rope.factors[i] = 1 + (float)i;
     return c;
 }
 

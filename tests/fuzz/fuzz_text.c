@@ -18,7 +18,7 @@ static tokenizer *open_micro(void) {
     assert(f && json);
     size_t bytes = fread(json, 1, FILE_BYTES, f);
     assert(bytes < FILE_BYTES);
-    doppler_status status = tokenizer_open(&e, json, bytes, &t);
+    doppler_status status = tokenizer_read_json(&e, json, bytes, &t);
     assert(!status);
     free(json);
     fclose(f);

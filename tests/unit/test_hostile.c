@@ -115,8 +115,8 @@ static void every_format_and_bias_runs(void **state) {
     for (uint32_t format = 0; format < FORMAT_COUNT; format++)
         for (uint32_t bits = 0; bits < 16; bits += 5) {
             model_config model = small_model();
-            model.dim = model.hidden = 256;
-            model.head_dim = 64;
+            model.dim = model.hidden = 288;
+            model.head_dim = 72;
             model.tied_head = bits & 1;
             model.attention_bias = bits & 2;
             model.attention_out_bias = bits & 4;
@@ -137,7 +137,9 @@ static void extreme_floats_run_or_are_refused(void **state) {
     for (size_t f = 0; f < sizeof fields / sizeof *fields; f++)
         for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
             model_config model = small_model();
-            model.rope = (rope_config){ROPE_LLAMA3, 10000, 8, 1, 4, 32};
+            model.rope = (rope_config){.type = ROPE_LLAMA3, .theta = 10000, .factor = 8,
+                                       .low_freq_factor = 1, .high_freq_factor = 4,
+                                       .original_context = 32};
             memcpy((char *)&model + fields[f], &values[v], sizeof values[v]);
             package_result r = run(&model, FORMAT_F32);
             if (r.status) expect("floats", r, REFUSED);
