@@ -88,6 +88,7 @@ static model_config made_up(fuzz_input *in) {
     c.attention_out_bias = bits & 4;
     c.mlp_bias = bits & 8;
     c.rope.type = (rope_type)(what % ROPE_COUNT);
+    if (c.head_dim > MODEL_MAX_HEAD_DIM) c.rope.type = ROPE_DEFAULT;   /* has so many factors */
     if (what & 8) c.norm_eps = number(in);
     if (what & 16) c.attention_scale = number(in);
     if (what & 32) c.rope.theta = number(in);
