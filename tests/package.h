@@ -22,8 +22,8 @@ typedef struct package_session { uint32_t context, chunk; doppler_kv kv; float t
 typedef struct package_result { doppler_status status; char message[256]; } package_result;
 
 /* Loads the package of this manifest on the CPU backend, brings noise for its weights and
- * package_tokenizer, compiled, for its tokenizer, then for each session in turn generates two tokens and
- * scores the prompt. Ends at the first failure; CONTEXT_FULL is none. */
+ * package_tokenizer, compiled, for its tokenizer, then for each session in turn generates two
+ * tokens and scores the prompt. Ends at the first failure; CONTEXT_FULL is none. */
 package_result package_run(const char *json, size_t bytes, const package_session *sessions,
                            size_t count);
 

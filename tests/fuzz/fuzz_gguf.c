@@ -1,4 +1,5 @@
-/* fuzz_gguf.c - a GGUF file from its first bytes to a package: header, metadata, tokenizer, tensors.
+/* fuzz_gguf.c - a GGUF file from its first bytes to a package: header, metadata, tokenizer,
+ * tensors.
  *
  * Input: target, kind, then the file. Kind odd: the file ends where the input does; else data as
  * long as any small model's follows. Kind / 2: how much of the file is handed over at first. */

@@ -27,7 +27,8 @@ static void endless_templates_are_refused(void **state) {
         text_format(&t, ", \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [");
         for (int i = 0; i < cases[c].parts; i++)
             text_format(&t, "{\"SpecialToken\": {\"id\": \"a\"}}, ");
-        text_format(&t, "{\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"a\": {\"ids\": [");
+        text_format(&t, "{\"Sequence\": {\"id\": \"A\"}}], ");
+        text_format(&t, "\"special_tokens\": {\"a\": {\"ids\": [");
         for (int i = 0; i < cases[c].ids; i++) text_format(&t, i ? ", 0" : "0");
         text_format(&t, "]}}}}");
         error e = {0};
