@@ -7,6 +7,7 @@ WARN    := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes 
 FP      := -ffp-contract=off
 CFLAGS  := $(WARN) $(FP) -O2 -g -MMD -MP -Iinclude -I. -D_POSIX_C_SOURCE=200809L
 SAN     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZER  := $(SAN) -fsanitize=fuzzer
 WASM_CFLAGS := $(WARN) $(FP) --target=wasm32-wasi -O3 -msimd128 -MMD -MP -Iinclude -I. -D_POSIX_C_SOURCE=200809L
 WASM_LDFLAGS := --target=wasm32-wasi -mexec-model=reactor -Wl,--strip-all -Wl,--gc-sections \
 	-Wl,--export-dynamic -Wl,--export=malloc -Wl,--export=free -Wl,-z,stack-size=262144
@@ -18,19 +19,23 @@ WASM    := $(CORE) $(wildcard browser/*.c)
 TOOLS   := $(filter-out tools/embed.c,$(wildcard tools/*.c))
 WGSL    := $(wildcard gpu/wgsl/*.wgsl gpu/wgsl/weights/*.wgsl gpu/wgsl/kv/*.wgsl)
 UNIT    := $(wildcard tests/unit/test_*.c)
+FUZZ    := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_HELP := tests/package.c $(filter-out $(FUZZ) %/replay.c %/mutate.c,$(wildcard tests/fuzz/*.c))
 KERNELS := $(filter-out tests/kernels/main_%.c,$(wildcard tests/kernels/*.c))
 
 obj      = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
 NATIVE_O := $(call obj,native,$(NATIVE)) $(B)/native/wgsl.o
+FUZZ_O   := $(call obj,fuzz,$(NATIVE) $(FUZZ_HELP) tests/fuzz/mutate.c) $(B)/fuzz/wgsl.o
 SAN_O    := $(call obj,san,$(NATIVE)) $(B)/san/wgsl.o
 WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 
-.PHONY: help all native wasm tests setup run test check soak size clean
+.PHONY: help all native wasm tests fuzz setup run test check soak size clean
 .DEFAULT_GOAL := all
 all: native wasm
 native: $(B)/doppler
 wasm: $(B)/doppler.wasm
-tests: all $(UNIT:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
+tests: all $(UNIT:%.c=$(B)/san/%) $(FUZZ:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
+fuzz: $(FUZZ:tests/fuzz/%.c=$(B)/fuzz/%)
 
 help:
 	@echo "make run      install what is missing, build, tell a tale, serve the demo (SERVE=0: do not)"
@@ -58,7 +63,7 @@ test: setup
 	@node tests/run.mjs $(RINGS)
 
 check: setup
-	@$(MAKE) --no-print-directory -s -j2 tests
+	@$(MAKE) --no-print-directory -s -j2 tests fuzz
 	@node tests/run.mjs --long $(RINGS)
 
 size: $(B)/doppler.wasm
@@ -82,6 +87,12 @@ $(B)/san/%.o: %.c
 $(B)/san/wgsl.o: $(B)/wgsl.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SAN) -c -o $@ $<
+$(B)/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -O1 $(FUZZER)-no-link -c -o $@ $<
+$(B)/fuzz/wgsl.o: $(B)/wgsl.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -c -o $@ $<
 $(B)/wasm/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(WASM_CFLAGS) -c -o $@ $<
@@ -97,13 +108,19 @@ $(B)/doppler.wasm: $(WASM_O)
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 
 # Unit tests: one program a file, cmocka, under ASan + UBSan.
-$(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(SAN_O) $(call obj,san,$(filter-out tools/doppler.c,$(TOOLS)))
+$(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(B)/san/tests/package.o $(SAN_O) $(call obj,san,$(filter-out tools/doppler.c,$(TOOLS)))
 	$(CC) $(SAN) -o $@ $^ -lcmocka -lcrypto -lm -lpthread
 # Kernel tests: natively under sanitizers, and as wasm over WebGPU.
 $(B)/san/kernels: $(call obj,san,$(KERNELS) tests/kernels/main_native.c) $(SAN_O)
 	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
 $(B)/kernels.wasm: $(call obj,wasm,$(KERNELS) tests/kernels/main_wasm.c) $(filter-out $(B)/wasm/browser/%,$(WASM_O))
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+
+# Fuzz targets: with libFuzzer (tests/fuzz/run.sh), and as programs that replay files.
+$(B)/fuzz/fuzz_%: $(B)/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_O)
+	$(CC) $(FUZZER) -o $@ $^ -lcrypto -lm -lpthread
+$(B)/san/tests/fuzz/fuzz_%: $(B)/san/tests/fuzz/fuzz_%.o $(B)/san/tests/fuzz/replay.o $(call obj,san,$(FUZZ_HELP)) $(SAN_O)
+	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
 
 # Benchmarks, by hand: `make build/bench/quantize && build/bench/quantize`.
 $(B)/bench/%: $(B)/native/bench/%.o $(NATIVE_O) $(call obj,native,$(filter-out tools/doppler.c,$(TOOLS)))

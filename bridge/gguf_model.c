@@ -130,6 +130,9 @@ static void read_heads(reading *r, model_config *m) {
     if (r->status) return;
     m->head_dim = m->dim / m->heads;
     may_u32(r, "attention.key_length", MODEL_MAX_HEAD_DIM, &m->head_dim);
+    if (!r->status && m->head_dim > MODEL_MAX_HEAD_DIM)
+        r->status = fail(r->e, DOPPLER_BAD_FILE, "%s: heads of %u, at most %d", r->g->file,
+                         m->head_dim, MODEL_MAX_HEAD_DIM);
     value_length = rotated = m->head_dim;
     may_u32(r, "attention.value_length", MODEL_MAX_HEAD_DIM, &value_length);
     may_u32(r, "rope.dimension_count", MODEL_MAX_HEAD_DIM, &rotated);

@@ -70,9 +70,19 @@ static doppler_status compile_model(doppler_model *m) {
     return status;
 }
 
+/* What the format allows and the kernels cannot do. */
+static doppler_status check_kernels(error *e, const model_config *m) {
+    if (attention_fits(m->heads, m->kv_heads, m->head_dim)) return DOPPLER_OK;
+    return fail(e, DOPPLER_UNSUPPORTED, "attention with %" PRIu32 " heads, %" PRIu32 " kv_heads "
+                "and head_dim %" PRIu32 ": head_dim must be a multiple of 8, at most %d, and a "
+                "kv_head have at most %d heads and %d elements", m->heads, m->kv_heads,
+                m->head_dim, ATTENTION_MAX_HEAD_DIM, ATTENTION_MAX_HEADS, ATTENTION_MAX_GROUP);
+}
+
 static doppler_status model_init(doppler_model *m, const char *json, size_t bytes) {
     error *e = &m->d->error;
     doppler_status status = manifest_parse(e, &m->manifest, json, bytes);
+    if (!status) status = check_kernels(e, &m->manifest.model);
     if (!status)
         status = weights_plan(e, &m->memory, &m->manifest, gpu_get_limits(m->d->g), &m->weights);
     if (!status)

@@ -156,6 +156,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
     s->model = m;
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
     s->chunk = min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context);
+    s->chunk = min_u32(s->chunk, gpu_get_limits(m->d->g)->grid);   /* a workgroup for each token */
     s->kv = o.kv == DOPPLER_KV_F32 ? KV_F32 : KV_F16;
     s->splits = m->d->is_cpu ? 1
                              : max_u32(1, min_u32(SPLIT_GROUPS / c->kv_heads,

@@ -13,8 +13,9 @@ typedef struct planner {
     const manifest *m;
     const gpu_limits *limits;
     weights *w;
+    const rdrr_tensor **tensors; /* [ROLE_COUNT, layers]; NULL: the model has none */
     uint32_t buffer_room, placement_room;
-    uint32_t vector_elements;
+    uint64_t vector_elements;
 } planner;
 
 /* Tensors that form one row space, in output order. */
@@ -30,12 +31,12 @@ static const group down_group = {"down", {ROLE_FFN_DOWN}, {ROLE_FFN_DOWN_BIAS}, 
 static const group head_group = {"head", {ROLE_HEAD}, {ROLE_COUNT}, 1};
 static const group embedding_group = {"embedding", {ROLE_EMBEDDING}, {ROLE_COUNT}, 1};
 
+static const rdrr_tensor **slot(const planner *p, tensor_role role, uint32_t layer) {
+    return &p->tensors[(size_t)role * p->m->model.layers + layer];
+}
+
 static const rdrr_tensor *find(const planner *p, tensor_role role, uint32_t layer) {
-    for (uint32_t i = 0; i < p->m->tensor_count; i++) {
-        const rdrr_tensor *t = &p->m->tensors[i];
-        if (t->role == role && t->layer == layer) return t;
-    }
-    return NULL;
+    return *slot(p, role, layer);
 }
 
 static void place(planner *p, const rdrr_tensor *t, uint32_t buffer, uint64_t to) {
@@ -48,18 +49,23 @@ static void place(planner *p, const rdrr_tensor *t, uint32_t buffer, uint64_t to
     }
 }
 
-/* Lays a vector behind the others; returns its element. Buffer 0 is `vectors`. */
+/* Lays a vector behind the others; returns its element, cut to 32 bits where all of them together
+ * turn out to be too many. Buffer 0 is `vectors`. */
 static uint32_t place_vector(planner *p, tensor_role role, uint32_t layer) {
     const rdrr_tensor *t = role == ROLE_COUNT ? NULL : find(p, role, layer);
     if (!t) return OP_NO_BIAS;
-    uint32_t element = p->vector_elements;
-    place(p, t, 0, (uint64_t)element * 4);
+    uint64_t element = p->vector_elements;
+    place(p, t, 0, element * 4);
     p->vector_elements += t->cols;
-    return element;
+    return (uint32_t)element;
+}
+
+static bool binds(const planner *p, uint64_t bytes) {
+    return bytes <= p->limits->binding_bytes && bytes <= p->limits->buffer_bytes;
 }
 
 static doppler_status new_buffer(planner *p, uint64_t bytes, const char *label, uint32_t layer) {
-    if (bytes > p->limits->binding_bytes || bytes > p->limits->buffer_bytes)
+    if (!binds(p, bytes))
         return fail(p->e, DOPPLER_UNSUPPORTED,
                     "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device binds at most %" PRIu64,
                     layer, label, bytes, p->limits->binding_bytes);
@@ -129,13 +135,16 @@ doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_lim
     *w = (weights){0};
     uint32_t spans = 0;
     for (uint32_t i = 0; i < m->tensor_count; i++) spans += m->tensors[i].span_count;
-    planner p = {e, a, m, limits, w, m->tensor_count + 1, spans, 0};
+    planner p = {e, a, m, limits, w, .buffer_room = m->tensor_count + 1, .placement_room = spans};
+    p.tensors = arena_array(a, (size_t)ROLE_COUNT * m->model.layers, sizeof *p.tensors);
     w->layers = arena_array(a, m->model.layers, sizeof *w->layers);
     w->descs = arena_array(a, p.buffer_room, sizeof *w->descs);
     w->buffers = arena_array(a, p.buffer_room, sizeof *w->buffers);
     w->placements = arena_array(a, spans, sizeof *w->placements);
-    if (!w->layers || !w->descs || !w->buffers || !w->placements)
+    if (!p.tensors || !w->layers || !w->descs || !w->buffers || !w->placements)
         return fail(e, DOPPLER_NO_MEMORY, "plan of %" PRIu32 " tensors", m->tensor_count);
+    for (uint32_t i = 0; i < m->tensor_count; i++)
+        *slot(&p, m->tensors[i].role, m->tensors[i].layer) = &m->tensors[i];
 
     w->buffer_count = 1;                      /* vectors: its size is known at the end */
     projection embedding;
@@ -147,7 +156,10 @@ doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_lim
     for (uint32_t layer = 0; layer < m->model.layers; layer++)
         if ((status = plan_layer(&p, layer))) return status;
     w->final_norm = place_vector(&p, ROLE_FINAL_NORM, 0);
-    w->descs[0] = (gpu_buffer_desc){(uint64_t)p.vector_elements * 4, "vectors"};
+    w->descs[0] = (gpu_buffer_desc){p.vector_elements * 4, "vectors"};
+    if (p.vector_elements >= OP_NO_BIAS || !binds(&p, w->descs[0].bytes))
+        return fail(e, DOPPLER_UNSUPPORTED, "vectors: %" PRIu64 " bytes, this device binds at most "
+                    "%" PRIu64, w->descs[0].bytes, limits->binding_bytes);
     w->gpu_bytes += w->descs[0].bytes;
     qsort(w->placements, w->placement_count, sizeof *w->placements, by_place);
     return DOPPLER_OK;

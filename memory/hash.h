@@ -25,6 +25,10 @@ static inline uint64_t hash_bytes(const char *data, size_t bytes) {
     return hash_u64(h ^ word);
 }
 
+/* Steps from a key's own slot after which a search gives up. Hashes of honest keys never lead so
+ * far at that load; tables made to collide would take hours. */
+enum { HASH_MAX_STEPS = 1024 };
+
 /* Slots of an open-addressing table that stays at most 2/3 full: a power of two. */
 static inline size_t hash_slots(size_t entries) {
     size_t slots = 8;

@@ -36,6 +36,8 @@ const rings = {
     models: () => nodeTests('tests/models'),
     types: () => [['node_modules/.bin/tsc', '--noEmit', '-p', 'tests/browser/tsconfig.json']],
     browser: () => nodeTests('tests/browser'),
+    seeds: () => files('tests/fuzz', /^fuzz_.*\.c$/).map(f => basename(f, '.c'))
+        .map(f => [join('build/san/tests/fuzz', f), join('tests/fuzz/seeds', f)]),
     fuzz: () => (long ? files('tests/fuzz', /^fuzz_.*\.c$/) : []).map(f =>
         ['sh', 'tests/fuzz/run.sh', basename(f, '.c')]),
 };

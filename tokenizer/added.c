@@ -31,7 +31,7 @@ static uint32_t make_child(added_tokens *t, uint32_t parent, unsigned char byte)
 }
 
 bool added_add(added_tokens *t, const char *text, size_t bytes, added_token token) {
-    assert(bytes > 0);
+    assert(bytes > 0 && bytes <= ADDED_MAX_BYTES);
     const unsigned char *b = (const unsigned char *)text;
     uint32_t node = 0;
     for (size_t i = 0; i < bytes; i++) {
@@ -76,7 +76,7 @@ static const added_token *longest(const added_tokens *t, const char *text, size_
             found = &t->tokens[t->nodes[node].token_plus_1 - 1];
             *end = i + 1;
         }
-        if (++i == bytes) break;
+        if (++i == bytes || i == ADDED_MAX_BYTES) break;
         node = find_child(t, t->nodes[node].child, b[i]);
     }
     return found;

@@ -15,6 +15,9 @@ enum {
     ADDED_RSTRIP = 8             /* behind it */
 };
 
+/* Longer texts are not taken, so that a search over a text takes time of its length. */
+enum { ADDED_MAX_BYTES = 1024 };
+
 /* As in compiled tokenizers. */
 typedef struct added_token { uint32_t id, flags; } added_token;
 
@@ -35,7 +38,7 @@ typedef struct added_tokens {
 
 /* Room for count tokens whose texts have `bytes` bytes together, in a; false: out of memory. */
 bool added_init(added_tokens *t, arena *a, uint32_t count, size_t bytes);
-/* False when the text, which is not empty, is already there. */
+/* False when the text, of 1 to ADDED_MAX_BYTES, is already there. */
 bool added_add(added_tokens *t, const char *text, size_t bytes, added_token token);
 /* Fills special_count and first from tokens and nodes; false when those are no such trie, or a
  * token's id is none below ids. */

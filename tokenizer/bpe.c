@@ -12,6 +12,9 @@
 
 #define NONE UINT32_MAX
 
+/* More than all that a merge needs for a symbol. */
+enum { MOST_BYTES_EACH = 64 };
+
 struct bpe_symbol {
     uint32_t id;                 /* NO_TOKEN: merged into its left neighbour */
     uint32_t left, right;        /* neighbours' indices or NONE */
@@ -27,20 +30,23 @@ bool bpe_init(bpe *b, arena *a, uint32_t rules) {
     return b->rules && b->slots;
 }
 
-/* The slot of the pair's rule, or the free one where it would go. */
+/* The slot of the pair's rule, or the free one where it would go; NULL when it is too far. */
 static uint32_t *find_slot(const bpe *b, uint32_t left, uint32_t right) {
     uint32_t slot = (uint32_t)hash_u64((uint64_t)left << 32 | right) & b->slot_mask;
-    for (;; slot = (slot + 1) & b->slot_mask) {
+    for (uint32_t step = 0; step < HASH_MAX_STEPS; step++, slot = (slot + 1) & b->slot_mask) {
         uint32_t rank_plus_1 = b->slots[slot];
         if (!rank_plus_1) return &b->slots[slot];
         const bpe_rule *rule = &b->rules[rank_plus_1 - 1];
         if (rule->left == left && rule->right == right) return &b->slots[slot];
     }
+    return NULL;
 }
 
 void bpe_add(bpe *b, bpe_rule rule) {
     b->rules[b->count++] = rule;
-    *find_slot(b, rule.left, rule.right) = b->count;
+    uint32_t *slot = b->collides ? NULL : find_slot(b, rule.left, rule.right);
+    if (slot) *slot = b->count;
+    else b->collides = true;
 }
 
 void bpe_work_free(bpe_work *w) {
@@ -52,7 +58,7 @@ void bpe_work_free(bpe_work *w) {
 /* Of count symbols: at most count - 1 entries at first, and one more per merge (two appear, one
  * is taken), of which there are at most count - 1. */
 static bool reserve(bpe_work *w, size_t count) {
-    if (count > UINT32_MAX / 2) return false;
+    if (count > UINT32_MAX / 2 || count > SIZE_MAX / MOST_BYTES_EACH) return false;
     if (count > w->symbol_capacity) {
         free(w->symbols);
         w->symbol_capacity = count + 64;
@@ -67,8 +73,8 @@ static bool reserve(bpe_work *w, size_t count) {
 static void consider(const bpe *b, bpe_work *w, uint32_t at) {
     const struct bpe_symbol *s = &w->symbols[at];
     if (s->right == NONE) return;
-    uint32_t rank_plus_1 = *find_slot(b, s->id, w->symbols[s->right].id);
-    if (rank_plus_1) queue_push(&w->queue, (uint64_t)(rank_plus_1 - 1) << 32 | at);
+    const uint32_t *slot = find_slot(b, s->id, w->symbols[s->right].id);
+    if (slot && *slot) queue_push(&w->queue, (uint64_t)(*slot - 1) << 32 | at);
 }
 
 bool bpe_merge(const bpe *b, bpe_work *w, uint32_t *ids, size_t *count) {

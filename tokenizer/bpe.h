@@ -19,6 +19,7 @@ typedef struct bpe {
     bpe_rule *rules;             /* by rank */
     uint32_t *slots;             /* open addressing by (left, right): rank + 1, or 0: free */
     uint32_t count, slot_mask;
+    bool collides;               /* a rule could not be entered: to be refused */
 } bpe;
 
 /* Room for `rules` rules, in a; false when out of memory. */

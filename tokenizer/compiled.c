@@ -89,6 +89,7 @@ void tokenizer_compile(const tokenizer *t, text *out) {
         at = aligned(at) + (size_t)h.sections[i].count * element_bytes[i];
     }
     h.bytes = (uint32_t)at;
+    if (at > UINT32_MAX) out->failed = true;
     text_add(out, (const char *)&h, sizeof h);
     for (int i = 0; i < SECTION_COUNT; i++) {
         uint32_t count;
@@ -124,6 +125,13 @@ static doppler_status check_head(error *e, const head *h, size_t bytes) {
         end = s.offset + (uint64_t)s.count * element_bytes[i];
     }
     return DOPPLER_OK;
+}
+
+/* Only ids with a piece are found. */
+static bool pieces_are_there(const vocabulary *v) {
+    for (uint32_t i = 0; i <= v->slot_mask; i++)
+        if (v->slots[i] && !vocabulary_has(v, v->slots[i] - 1)) return false;
+    return true;
 }
 
 /* A hash table of numbers up to count + 1 in a power of two of slots, one of them free. */
@@ -180,7 +188,8 @@ static void bind(tokenizer *t, const head *h) {
     t->marks = AT(MARKS);
     t->joins = COUNT(JOINS) ? AT(JOINS) : NULL;
     t->byte_ids = AT(BYTE_IDS);
-    t->rules = (bpe){AT(RULES), AT(RULE_SLOTS), COUNT(RULES), COUNT(RULE_SLOTS) - 1};
+    t->rules = (bpe){AT(RULES), AT(RULE_SLOTS), COUNT(RULES), COUNT(RULE_SLOTS) - 1,
+                     false};
     t->added[ADDED_RAW] = (added_tokens){.tokens = AT(RAW_TOKENS), .nodes = AT(RAW_NODES),
                                          .count = COUNT(RAW_TOKENS),
                                          .node_count = COUNT(RAW_NODES)};
@@ -205,7 +214,9 @@ static const char *find_bad(tokenizer *t, const head *h) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (!sizes[i].good) return sizes[i].name;
     if (!vocabulary_is_good(&t->pieces, t->marks)) return "pieces";
-    if (!table_is_good(t->pieces.slots, s[SECTION_SLOTS].count, ids)) return "slots";
+    if (!table_is_good(t->pieces.slots, s[SECTION_SLOTS].count, ids) ||
+        !pieces_are_there(&t->pieces))
+        return "slots";
     if (!rules_are_good(&t->rules, ids)) return "rules";
     if (!table_is_good(t->rules.slots, s[SECTION_RULE_SLOTS].count, t->rules.count))
         return "rule slots";

@@ -88,8 +88,8 @@ static void encode_text(encoder *x, const char *text, size_t bytes, int pass) {
 }
 
 /* Bytes of text as well-formed UTF-8, ill-formed parts as U+FFFD; written where out is given. */
-static size_t well_formed(const char *text, size_t bytes, char *out) {
-    size_t n = 0;
+static uint64_t well_formed(const char *text, size_t bytes, char *out) {
+    uint64_t n = 0;
     for (size_t at = 0; at < bytes;) {
         uint32_t code, step = utf8_decode(text + at, bytes - at, &code);
         bool ill = code == UTF8_ILL_FORMED;
@@ -116,12 +116,12 @@ size_t tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, uint
     char *repaired = NULL;
     if (bytes > INT32_MAX) return (size_t)-1;
     if (!is_well_formed(text, bytes)) {
-        size_t repaired_bytes = well_formed(text, bytes, NULL);
-        repaired = malloc(repaired_bytes);
+        uint64_t repaired_bytes = well_formed(text, bytes, NULL);
+        repaired = repaired_bytes > INT32_MAX ? NULL : malloc((size_t)repaired_bytes);
         if (!repaired) return (size_t)-1;
         well_formed(text, bytes, repaired);
         text = repaired;
-        bytes = repaired_bytes;
+        bytes = (size_t)repaired_bytes;
     }
     x.text = text;
     if (flags & TOKENIZE_TEMPLATE) emit_list(&x, t->prefix);

@@ -32,6 +32,9 @@ static doppler_status make_room(reader *r) {
     tokenizer *t = r->t;
     uint64_t bytes = 0, longest = 1;
     for (uint32_t id = 0; id < v->count; id++) {
+        if (v->tokens[id].bytes > ADDED_MAX_BYTES)
+            return fail(r->e, DOPPLER_UNSUPPORTED, "%s: token %u of %llu bytes, at most %d",
+                        v->file, id, (unsigned long long)v->tokens[id].bytes, ADDED_MAX_BYTES);
         bytes += v->tokens[id].bytes;
         if (v->tokens[id].bytes > longest) longest = v->tokens[id].bytes;
     }
@@ -233,6 +236,8 @@ doppler_status tokenizer_read_ggml(error *e, const ggml_vocabulary *v, tokenizer
     if (!status && r.t->unknown != NO_TOKEN && r.t->unknown >= v->count)
         status = fail(e, DOPPLER_BAD_FILE, "%s: the unknown id is %u, there are %u tokens", v->file,
                       r.t->unknown, v->count);
+    if (!status && (r.t->pieces.collides || r.t->rules.collides || r.texts.collides))
+        status = fail(e, DOPPLER_BAD_FILE, "%s: tokens or merges made to collide", v->file);
     if (!status && !words_prepare(r.t)) status = no_memory(&r);
     arena_free(&r.scratch);
     if (status) tokenizer_close(r.t);

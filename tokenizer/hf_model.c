@@ -48,6 +48,9 @@ static doppler_status measure(reader *r, uint32_t *ids, size_t *bytes) {
         const json *content = json_get(a, "content");
         if (!content || content->type != JSON_STRING)
             return fail(r->e, DOPPLER_BAD_FILE, "%s: added token %u has no content", hf_name, id);
+        if (content->text_bytes > ADDED_MAX_BYTES)
+            return fail(r->e, DOPPLER_UNSUPPORTED, "%s: added token %u of %u bytes, at most %d",
+                        hf_name, id, content->text_bytes, ADDED_MAX_BYTES);
         if (id >= *ids) *ids = id + 1;
         if (content->text_bytes > r->longest_bytes) r->longest_bytes = content->text_bytes;
         *bytes += content->text_bytes;
@@ -224,5 +227,7 @@ doppler_status hf_read_model(error *e, tokenizer *t, const json *root, arena *sc
     if (!status) status = read_unknown(&r, json_get(model, "unk_token"));
     if (!status) status = read_merges(&r);
     if (!status) status = read_added(&r);
+    if (!status && (t->pieces.collides || t->rules.collides || r.texts.collides))
+        status = fail(e, DOPPLER_BAD_FILE, "%s: pieces or merges made to collide", hf_name);
     return status;
 }

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { MAX_TEMPLATE = 64 };      /* parts of a post-processor's template, and ids of each side */
+
 static bool absent(const json *node) {
     return !node || node->type == JSON_NULL;
 }
@@ -167,6 +169,9 @@ static doppler_status add_template_ids(error *e, tokenizer *t, const json *node,
                           : NULL;
     if (!ids || ids->type != JSON_ARRAY)
         return fail(e, DOPPLER_BAD_FILE, "%s: post_processor: special token without ids", hf_name);
+    if (ids->count > MAX_TEMPLATE - to->count)
+        return fail(e, DOPPLER_UNSUPPORTED, "%s: post_processor: more than %d ids around a text",
+                    hf_name, MAX_TEMPLATE);
     uint32_t *all = arena_array(&t->memory, (size_t)to->count + ids->count, sizeof *all);
     if (!all) return fail(e, DOPPLER_NO_MEMORY, "%s: post_processor", hf_name);
     for (uint32_t i = 0; i < to->count; i++) all[i] = to->ids[i];
@@ -189,6 +194,9 @@ static doppler_status take_post_processor(error *e, tokenizer *t, const json *no
         return unsupported(e, "post_processor", node);
     const json *single = json_get(node, "single");
     bool text_seen = false;
+    if (single && single->count > MAX_TEMPLATE)
+        return fail(e, DOPPLER_UNSUPPORTED, "%s: post_processor: a template of %u parts, at most "
+                    "%d", hf_name, single->count, MAX_TEMPLATE);
     for (const json *m = single ? single->first : NULL; m; m = m->next) {
         const json *special = json_get(m, "SpecialToken");
         if (special) {

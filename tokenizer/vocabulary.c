@@ -18,16 +18,17 @@ bool vocabulary_init(vocabulary *v, arena *a, uint32_t ids, size_t bytes) {
     return true;
 }
 
-/* The slot that holds the piece, or the free one where it would go. */
+/* The slot that holds the piece, or the free one where it would go; NULL when it is too far. */
 static uint32_t *find_slot(const vocabulary *v, const char *piece, size_t bytes) {
     uint32_t slot = (uint32_t)hash_bytes(piece, bytes) & v->slot_mask;
-    for (;; slot = (slot + 1) & v->slot_mask) {
+    for (uint32_t step = 0; step < HASH_MAX_STEPS; step++, slot = (slot + 1) & v->slot_mask) {
         uint32_t id_plus_1 = v->slots[slot];
         if (!id_plus_1) return &v->slots[slot];
         const vocabulary_entry *p = &v->pieces[id_plus_1 - 1];
         if (p->bytes == bytes && memcmp(v->bytes + p->offset, piece, bytes) == 0)
             return &v->slots[slot];
     }
+    return NULL;
 }
 
 void vocabulary_add(vocabulary *v, uint32_t id, const char *piece, size_t bytes, bool findable) {
@@ -36,9 +37,10 @@ void vocabulary_add(vocabulary *v, uint32_t id, const char *piece, size_t bytes,
     memcpy(v->bytes + v->used_bytes, piece, bytes);
     v->used_bytes += (uint32_t)bytes + 1;
     if (bytes > v->longest_bytes) v->longest_bytes = (uint32_t)bytes;
-    if (!findable) return;
+    if (!findable || v->collides) return;
     uint32_t *slot = find_slot(v, piece, bytes);
-    if (!*slot) *slot = id + 1;
+    if (!slot) v->collides = true;
+    else if (!*slot) *slot = id + 1;
 }
 
 bool vocabulary_has(const vocabulary *v, uint32_t id) {
@@ -52,6 +54,6 @@ const char *vocabulary_piece(const vocabulary *v, uint32_t id, size_t *bytes) {
 }
 
 uint32_t vocabulary_find(const vocabulary *v, const char *piece, size_t bytes) {
-    uint32_t id_plus_1 = *find_slot(v, piece, bytes);
-    return id_plus_1 ? id_plus_1 - 1 : NO_TOKEN;
+    const uint32_t *slot = find_slot(v, piece, bytes);
+    return slot && *slot ? *slot - 1 : NO_TOKEN;
 }

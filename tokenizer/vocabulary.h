@@ -20,6 +20,7 @@ typedef struct vocabulary {
     uint32_t *slots;                     /* open addressing: id + 1, or 0: free */
     uint32_t ids, used_bytes, slot_mask;
     uint32_t longest_bytes;              /* of a piece */
+    bool collides;                       /* a piece could not be entered: to be refused */
 } vocabulary;
 
 /* Room for ids below `ids` and pieces of `bytes` together, in a; false when out of memory. */

@@ -58,7 +58,8 @@ static bool reserve(word_encoder *x, size_t bytes) {
     if (bytes <= x->capacity) return true;
     free(x->ids);
     x->capacity = bytes * 2;
-    x->ids = malloc(x->capacity * sizeof *x->ids);
+    x->ids = bytes > SIZE_MAX / (2 * sizeof *x->ids) ? NULL
+                                                     : malloc(x->capacity * sizeof *x->ids);
     if (!x->ids) x->capacity = 0;
     return x->ids != NULL;
 }

@@ -13,6 +13,7 @@ make                      /usr/bin/make                         required
 lld                       /usr/bin/wasm-ld                      required
 wasi-libc                 /usr/include/wasm32-wasi              required
 libclang-rt-14-dev-wasm32 /usr/lib/llvm-14/lib/clang/14*/lib/wasi required
+libclang-rt-14-dev        /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-*.a tests
 libssl-dev                /usr/include/openssl/evp.h            required
 libcmocka-dev             /usr/include/cmocka.h                 tests
 chromium                  /usr/bin/chromium                     tests
