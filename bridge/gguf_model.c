@@ -167,7 +167,7 @@ static void read_rope(reading *r, rope_config *rope) {
 static void read_rope_factors(reading *r, const gguf_tensor *t, const uint8_t *bytes,
                               model_config *m) {
     if (r->status || !t) return;
-    rope_config *rope = &m->rope;
+    rope_config *rope = &m->rope[LAYER_FULL];
     if (t->type->type != SOURCE_F32 || t->shape[0] != m->head_dim / 2 ||
         t->bytes != (uint64_t)m->head_dim / 2 * sizeof(float)) {
         r->status = fail(r->e, DOPPLER_BAD_FILE, "%s: tensor \"%s\" has %" PRIu64 " weights of "
@@ -316,7 +316,7 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
                           uint32_t *source_count) {
     reading r = {.e = e, .a = a, .g = &files[0]};
     uint32_t file;
-    *m = (model_config){.architecture = "llama"};
+    *m = (model_config){.architecture = "llama", .embedding_scale = 1};
     doppler_status status = check_architecture(&r);
     if (status || (status = check_types(e, files, count))) return status;
     refuse_unknown(&r);
@@ -326,7 +326,7 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
     need_u32(&r, "feed_forward_length", MODEL_MAX_HIDDEN, &m->hidden);
     read_heads(&r, m);
     may_f32(&r, "attention.layer_norm_rms_epsilon", &m->norm_eps);
-    read_rope(&r, &m->rope);
+    read_rope(&r, &m->rope[LAYER_FULL]);
     read_rope_factors(&r, gguf_rope_factors(files, count, &file), rope_factors, m);
     read_tensors(&r, files, count, m);
     read_tokens(&r, m);

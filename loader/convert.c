@@ -259,6 +259,7 @@ static doppler_status encode_row(error *e, convert *c) {
     repack_decode(s->type, row, s->cols, matrix ? c->decoded : c->unordered);
     if (!matrix) order_vector(s, c->unordered, c->decoded);
     float limit = largest(t->format);
+    for (uint32_t i = 0; s->add != 0 && i < s->cols; i++) c->decoded[i] += s->add;
     for (uint32_t i = 0; i < s->cols; i++)
         if (!(fabsf(c->decoded[i]) <= limit))
             return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\": row %u, column %u is %g, which %s "
@@ -275,7 +276,7 @@ static void take_read(convert *c) {
     c->reading = false;
     c->done_bytes += c->in_rows * (s->bytes / s->rows);
     c->in_row = 0;
-    bool plain = source_types[s->type].block_weights == 1 && !s->interleaved_head;
+    bool plain = source_types[s->type].block_weights == 1 && !s->interleaved_head && s->add == 0;
     if (!plain || repack_format(s->type) != c->m.tensors[c->tensor].format) return;
     c->pending = c->in;
     c->pending_bytes = c->in_rows * (s->bytes / s->rows);

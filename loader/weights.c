@@ -59,10 +59,10 @@ static uint32_t place_vector(planner *p, tensor_role role, uint32_t layer) {
 }
 
 static doppler_status new_buffer(planner *p, uint64_t bytes, const char *label, uint32_t layer) {
-    if (bytes > p->limits->binding_bytes || bytes > p->limits->buffer_bytes)
+    if (bytes > p->limits->buffer_bytes)
         return fail(p->e, DOPPLER_UNSUPPORTED,
-                    "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device binds at most %" PRIu64,
-                    layer, label, bytes, p->limits->binding_bytes);
+                    "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device holds at most %" PRIu64,
+                    layer, label, bytes, p->limits->buffer_bytes);
     assert(p->w->buffer_count < p->buffer_room);
     char name[64];
     int length = snprintf(name, sizeof name, "%s %" PRIu32, label, layer);
@@ -91,7 +91,12 @@ static doppler_status plan_projection(planner *p, const group *g, uint32_t layer
             rows += t->rows;
             members++;
         }
-        uint64_t bytes = rows * format_row_bytes(first->format, first->cols);
+        uint64_t row_bytes = format_row_bytes(first->format, first->cols);
+        uint64_t bytes = rows * row_bytes;
+        if (row_bytes * OP_SLAB_ROWS > p->limits->binding_bytes)
+            return fail(p->e, DOPPLER_UNSUPPORTED, "layer %" PRIu32 " %s: %d rows of %" PRIu64
+                        " bytes, this device binds at most %" PRIu64, layer, g->label,
+                        OP_SLAB_ROWS, row_bytes, p->limits->binding_bytes);
         uint32_t n = out->count++;
         out->part[n] = (matrix){first->format, rows, first->cols, p->w->buffer_count, 0};
         out->first[n] = out->rows;
@@ -121,6 +126,10 @@ static doppler_status plan_layer(planner *p, uint32_t layer) {
     }
     l->attn_norm = place_vector(p, ROLE_ATTN_NORM, layer);
     l->ffn_norm = place_vector(p, ROLE_FFN_NORM, layer);
+    l->q_norm = place_vector(p, ROLE_ATTN_Q_NORM, layer);
+    l->k_norm = place_vector(p, ROLE_ATTN_K_NORM, layer);
+    l->attn_post_norm = place_vector(p, ROLE_ATTN_POST_NORM, layer);
+    l->ffn_post_norm = place_vector(p, ROLE_FFN_POST_NORM, layer);
     return DOPPLER_OK;
 }
 
@@ -148,6 +157,9 @@ doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_lim
         if ((status = plan_layer(&p, layer))) return status;
     w->final_norm = place_vector(&p, ROLE_FINAL_NORM, 0);
     w->descs[0] = (gpu_buffer_desc){(uint64_t)p.vector_elements * 4, "vectors"};
+    if (w->descs[0].bytes > limits->binding_bytes)
+        return fail(e, DOPPLER_UNSUPPORTED, "vectors: %" PRIu64 " bytes, this device binds at most %"
+                    PRIu64, w->descs[0].bytes, limits->binding_bytes);
     w->gpu_bytes += w->descs[0].bytes;
     qsort(w->placements, w->placement_count, sizeof *w->placements, by_place);
     return DOPPLER_OK;
