@@ -133,7 +133,7 @@ static void rope_factors_survive(void **state) {
     (void)state;
     sample s;
     make_sample(&s);
-    rope_config *rope = &s.m.model.rope;
+    rope_config *rope = &s.m.model.rope[LAYER_FULL];
     *rope = (rope_config){.type = ROPE_FACTORS, .theta = 500000};
     uint32_t count = s.m.model.head_dim / 2;
     for (uint32_t i = 0; i < count; i++) rope->factors[i] = 1 + (float)i / 3;
