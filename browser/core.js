@@ -12,6 +12,7 @@ import { instantiate } from './wasm.js';
 const OK = 0;
 const NEXT_REQUEST = 0, NEXT_READY = 2, NEXT_FAILED = 3;
 const DEVICES = { cpu: 0, gpu: 1 };
+const LIMITS = { device: 0, default: 1, '1MiB': 2 };
 const KV = { f16: 0, f32: 1 };
 const PRECISION = { exact: 0, fast: 1 };
 const NO_TOKEN = 0xFFFFFFFF;
@@ -54,8 +55,8 @@ export class Core {
     #crash = null;                  // the wasm instance has trapped and can do nothing any more
     #lastLine = '';                 // printed by C: the text of a failed assertion
 
-    /** device: 'auto', 'gpu' or 'cpu'; wasm: URL of doppler.wasm. */
-    static async open({ device, wasm }) {
+    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; wasm: URL of doppler.wasm. */
+    static async open({ device, limits = 'device', wasm }) {
         const core = new Core();
         try {
             await core.#openDevice(device);
@@ -64,7 +65,7 @@ export class Core {
                 imports: { host: { done: core.#done, token: core.#token } },
                 log: (line) => { core.#lastLine = line; },
             });
-            core.#start();
+            core.#start(choice(LIMITS, 'limits', limits));
             return core;
         } catch (error) {
             core.#gpu?.destroy();
@@ -89,11 +90,12 @@ export class Core {
         }
     }
 
-    #start() {
+    #start(limits) {
         for (let name; (name = this.#statusName(this.#statuses.length)) !== 'UNKNOWN';) {
             this.#statuses.push(name);
         }
-        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu) >>> 0;
+        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu,
+            limits) >>> 0;
         this.#request = this.#call('request_create') >>> 0;
         if (!this.#doppler || !this.#request) throw new DopplerError('NO_MEMORY', 'wasm heap');
     }
@@ -328,15 +330,35 @@ export class Core {
 
     // ---- sessions
 
-    async createSession({ model, context, chunk, kv, precision }) {
+    #sessionOptions({ context, chunk, kv, precision }) {
+        return [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
+            choice(PRECISION, 'precision', precision)];
+    }
+
+    /** Bytes on the device that a session will need. */
+    sessionMemory({ model, ...options }) {
+        const { at } = this.#model(model);
+        const values = this.#sessionOptions(options);
+        const out = this.#wasm.malloc(24);
+        try {
+            const status = this.#call('session_memory', at, ...values, out);
+            if (status !== OK) throw this.#failure(status);
+            const [weights, kv, work] = new Float64Array(
+                this.#wasm.u8.slice(out, out + 24).buffer);
+            return { weights, kv, work };
+        } finally {
+            this.#wasm.free(out);
+        }
+    }
+
+    async createSession({ model, ...wanted }) {
         const record = { at: 0, model, context: 0, running: new Set() };
         const { at, sessions } = this.#model(model);
         const out = this.#wasm.malloc(4);
         const session = ++this.#lastHandle;
         this.#sessions.set(session, record);
         sessions.add(session);
-        const options = [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
-            choice(PRECISION, 'precision', precision)];
+        const options = this.#sessionOptions(wanted);
         const failure = await this.#run(record, (ticket) => {
             const status = this.#call('session_create', at, ...options, out, ticket);
             record.at = this.#wasm.u32(out);

@@ -18,6 +18,7 @@ IMPORT(token) uint32_t host_token(uint32_t ticket, uint32_t id, const char *text
 
 /* What browser/core.js knows. */
 _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU == 1 &&
+                   DOPPLER_LIMITS_DEFAULT == 1 && DOPPLER_LIMITS_1MIB == 2 &&
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
                    DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF,
@@ -35,8 +36,8 @@ static void *as_user(uint32_t ticket) { return (void *)(uintptr_t)ticket; }
 
 /* ---- device */
 
-EXPORT(doppler *, engine_create, uint32_t device) {
-    return doppler_create(&(doppler_options){.device = device});
+EXPORT(doppler *, engine_create, uint32_t device, uint32_t limits) {
+    return doppler_create(&(doppler_options){.device = device, .limits = limits});
 }
 
 EXPORT(void, engine_destroy, doppler *d) { doppler_destroy(d); }
@@ -135,6 +136,19 @@ EXPORT(double, engine_segment_to, const doppler_request *r, uint32_t i) {
 }
 
 /* ---- sessions */
+
+/* out: weights, kv, work. */
+EXPORT(uint32_t, engine_session_memory, doppler_model *model, uint32_t context, uint32_t chunk,
+       uint32_t kv, uint32_t precision, double out[3]) {
+    doppler_session_options options = {
+        .context = context, .chunk = chunk, .kv = kv, .precision = precision};
+    doppler_memory memory;
+    doppler_status status = doppler_session_memory(model, &options, &memory);
+    out[0] = (double)memory.weights;
+    out[1] = (double)memory.kv;
+    out[2] = (double)memory.work;
+    return status;
+}
 
 EXPORT(uint32_t, engine_session_create, doppler_model *model, uint32_t context, uint32_t chunk,
        uint32_t kv, uint32_t precision, doppler_session **session, uint32_t ticket) {

@@ -139,9 +139,13 @@ static void buffers_done(doppler_status status, void *user) {
     if (status) created(s, status);
 }
 
+static uint32_t buffer_count(const doppler_session *s) {
+    return SESSION_BUFFERS + s->model->manifest.model.layers;
+}
+
 static doppler_status allocate(doppler_session *s) {
     doppler *d = s->model->d;
-    uint32_t layers = s->model->manifest.model.layers, count = SESSION_BUFFERS + layers;
+    uint32_t layers = s->model->manifest.model.layers, count = buffer_count(s);
     gpu_buffer_desc *descs = calloc(count, sizeof *descs);
     gpu_buffer *handles = calloc(count, sizeof *handles);
     s->kv_buffers = calloc(layers, sizeof *s->kv_buffers);
@@ -172,15 +176,12 @@ static doppler_status check_options(doppler_model *m, const doppler_session_opti
     return DOPPLER_OK;
 }
 
-doppler_status doppler_session_create(doppler_model *m, const doppler_session_options *options,
-                                      doppler_session **session, doppler_done_fn done,
-                                      void *user) {
-    *session = NULL;
+/* Every number of a session; no memory. */
+static doppler_status plan(doppler_model *m, const doppler_session_options *options,
+                           doppler_session *s) {
     doppler_session_options o = options ? *options : (doppler_session_options){0};
     doppler_status status = check_options(m, &o);
     if (status) return status;
-    doppler_session *s = calloc(1, sizeof *s);
-    if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
     const model_config *c = &m->manifest.model;
     s->model = m;
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
@@ -193,6 +194,36 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
     uint64_t logits_bytes = gpu_get_limits(m->d->g)->binding_bytes;
     if (logits_bytes > LOGITS_BYTES) logits_bytes = LOGITS_BYTES;
     s->logit_rows = max_u32(1, min_u32(s->chunk, (uint32_t)(logits_bytes / 4) / c->vocab));
+    return DOPPLER_OK;
+}
+
+doppler_status doppler_session_memory(doppler_model *m, const doppler_session_options *options,
+                                      doppler_memory *out) {
+    doppler_session s = {0};
+    *out = (doppler_memory){.weights = m->weights.gpu_bytes};
+    doppler_status status = plan(m, options, &s);
+    if (status) return status;
+    gpu_buffer_desc *descs = calloc(buffer_count(&s), sizeof *descs);
+    if (!descs) return fail(&m->d->error, DOPPLER_NO_MEMORY, "plan of a session");
+    plan_buffers(&s, descs);
+    for (uint32_t i = 0; i < buffer_count(&s); i++)
+        *(i < SESSION_BUFFERS ? &out->work : &out->kv) += descs[i].bytes;
+    status = check_limits(m->d, descs, buffer_count(&s));
+    free(descs);
+    return status;
+}
+
+doppler_status doppler_session_create(doppler_model *m, const doppler_session_options *options,
+                                      doppler_session **session, doppler_done_fn done,
+                                      void *user) {
+    *session = NULL;
+    doppler_session *s = calloc(1, sizeof *s);
+    if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
+    doppler_status status = plan(m, options, s);
+    if (status) {
+        free(s);
+        return status;
+    }
     s->created = done;
     s->created_user = user;
     status = allocate(s);
