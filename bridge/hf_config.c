@@ -113,7 +113,8 @@ static doppler_status find_family(reading *r) {
         if (first ? json_is(first, families[i].architecture)
                   : json_is(type, families[i].model_type))
             r->f = &families[i];
-    if (!r->f) return unsupported(r->e, first ? "architecture" : "model_type", first ? first : type);
+    if (!r->f)
+        return unsupported(r->e, first ? "architecture" : "model_type", first ? first : type);
     if (type && !json_is(type, r->f->model_type)) return unsupported(r->e, "model_type", type);
     snprintf(r->c->architecture, sizeof r->c->architecture, "%s", r->f->name);
     r->text = r->root;

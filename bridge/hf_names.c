@@ -39,7 +39,11 @@ static const char *const gemma_names[ROLE_COUNT] = {
     [ROLE_FFN_POST_NORM] = "post_feedforward_layernorm.weight",
 };
 /* gain: what a norm adds to its weight; Gemma3RMSNorm multiplies by 1 + weight. */
-static const struct family { const char *architecture; source_names names; float gain; } families[] = {
+static const struct family {
+    const char *architecture;
+    source_names names;
+    float gain;
+} families[] = {
     {"gemma3", {"model.layers.", gemma_names}, 1},
     {NULL, {"model.layers.", llama_names}, 0},       /* all others */
 };

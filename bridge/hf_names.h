@@ -10,8 +10,8 @@ typedef enum hf_name {
 } hf_name;
 
 /* "model.layers.3.self_attn.q_proj.weight" -> ATTN_Q of layer 3. SKIPPED: a buffer that old
- * checkpoints carry and no engine reads. VISION: of the part of a model that looks at images. architecture: of
- * the model_config; names mean different roles in different families. */
+ * checkpoints carry and no engine reads. VISION: of the part of a model that looks at images.
+ * architecture: the model_config's; names mean different roles in different families. */
 hf_name hf_name_role(const char *architecture, const char *name, tensor_role *role,
                      uint32_t *layer);
 

@@ -169,7 +169,8 @@ export class Model {
     }
 
     session(options = {}) {
-        const session = new Session(this.#link, this.#options(options), () => this.#sessions.delete(session));
+        const session = new Session(this.#link, this.#options(options),
+            () => this.#sessions.delete(session));
         this.#sessions.add(session);
         return session;
     }

@@ -26,8 +26,8 @@ typedef struct matrix {
     uint64_t offset_bytes;       /* multiple of 256 */
 } matrix;
 
-/* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows:
- * that keeps their offsets aligned, since rows are multiples of 16 bytes, binding offsets of 256. */
+/* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
+ * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
 enum { OP_SLAB_ROWS = 16 };
 
 /* Absent bias. */

@@ -158,8 +158,8 @@ doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_lim
     w->final_norm = place_vector(&p, ROLE_FINAL_NORM, 0);
     w->descs[0] = (gpu_buffer_desc){(uint64_t)p.vector_elements * 4, "vectors"};
     if (w->descs[0].bytes > limits->binding_bytes)
-        return fail(e, DOPPLER_UNSUPPORTED, "vectors: %" PRIu64 " bytes, this device binds at most %"
-                    PRIu64, w->descs[0].bytes, limits->binding_bytes);
+        return fail(e, DOPPLER_UNSUPPORTED, "vectors: %" PRIu64 " bytes, this device binds at "
+                    "most %" PRIu64, w->descs[0].bytes, limits->binding_bytes);
     w->gpu_bytes += w->descs[0].bytes;
     qsort(w->placements, w->placement_count, sizeof *w->placements, by_place);
     return DOPPLER_OK;

@@ -53,8 +53,9 @@ typedef struct weights {
     uint64_t gpu_bytes;
 } weights;
 
-/* Plans every buffer. Fails with NO_MEMORY, or UNSUPPORTED naming the matrix that the device
- * cannot hold; larger ones than it can bind are bound in slabs of rows (op.h). Handles are filled by weights_bind once the buffers exist. */
+/* Plans every buffer. Matrices larger than the device can bind are bound in slabs of rows (op.h).
+ * Fails with NO_MEMORY, or UNSUPPORTED naming what the device cannot hold or bind. Handles are
+ * filled by weights_bind once the buffers exist. */
 doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_limits *limits,
                             weights *w);
 /* Copies w->buffers[i] into every matrix that the plan laid there. */

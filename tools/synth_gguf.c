@@ -83,7 +83,7 @@ static void add_metadata(gguf_plan *p) {
     value_u32(p, "llama.attention.value_length", m->head_dim);
     value_f32(p, "llama.attention.layer_norm_rms_epsilon", m->norm_eps);
     value_u32(p, "llama.rope.dimension_count", m->head_dim);
-    value_f32(p, "llama.rope.freq_base", m->rope.theta);
+    value_f32(p, "llama.rope.freq_base", m->rope[LAYER_FULL].theta);
     value_u32(p, "llama.vocab_size", m->vocab);
 }
 
@@ -180,7 +180,7 @@ static void fill_model(const synth *s, model_config *m) {
 static doppler_status plan(error *e, gguf_plan *p) {
     const synth *s = p->s;
     fill_model(s, &p->model);
-    if (p->model.rope.type == ROPE_LLAMA3 && !find_rope_factors(p))
+    if (p->model.rope[LAYER_FULL].type == ROPE_LLAMA3 && !find_rope_factors(p))
         return fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name);
     add_metadata(p);
     add_tokenizer(p);

@@ -2,8 +2,8 @@
 //
 //   y[t, i] = act(gu[t, i]) * gu[t, hidden + i],  act(g) = g / (1 + exp(-z))
 //   SILU:       z = g
-//   GELU_TANH:  z = 2 sqrt(2 / pi) (g + 0.044715 g^3), since (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)):
-//               WGSL's tanh may be NaN for large u
+//   GELU_TANH:  z = 2 sqrt(2 / pi) (g + 0.044715 g^3)
+//               since (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)); WGSL's tanh may be NaN for large u
 //
 //   binding  name  type  shape                           access
 //   0        gu    f32   [tokens, 2 * hidden] gate, up   read

@@ -35,7 +35,7 @@ test('bytes on the GPU are those of the package', () => {
 const KV = 2 * 2;                // K and V, 2 bytes a number
 const cases = [
     { path: 'micro/gemma3', kv: (5 * (8 + 512) + 1024) * KV * 64, parameters: 561888,
-        model: { architecture: 'gemma3', layers: 6, window: 8, sliding_layers: 5,
+        model: { architecture: 'gemma3_text', layers: 6, window: 8, sliding_layers: 5,
             tied_head: true } },
     { path: 'micro/mistral', kv: 2 * (8 + 512) * KV * 32,
         model: { architecture: 'mistral', window: 8, sliding_layers: 2, tied_head: false } },

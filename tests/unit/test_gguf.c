@@ -325,7 +325,8 @@ static void metadata_describe_the_model(void **state) {
         assert_int_equal(c.vocab, 10);
         assert_int_equal(c.context, 128);
         assert_int_equal(c.tied_head, tied);
-        assert_true(c.norm_eps == 1e-5f && c.rope[LAYER_FULL].theta == 20000 && c.rope[LAYER_FULL].type == ROPE_DEFAULT);
+        assert_true(c.norm_eps == 1e-5f && c.rope[LAYER_FULL].theta == 20000);
+        assert_int_equal(c.rope[LAYER_FULL].type, ROPE_DEFAULT);
         assert_true(c.has_bos && c.bos == 1 && c.stop_count == 1 && c.stops[0] == 2);
         assert_int_equal(count, tied ? 11 : 12);
         assert_int_equal(s[0].role, ROLE_EMBEDDING);

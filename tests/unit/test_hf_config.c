@@ -77,14 +77,16 @@ static void both_rope_spellings_mean_the_same(void **state) {
         ", \"rope_theta\": 500000.0, \"rope_type\": \"llama3\"}}"};
     for (size_t i = 0; i < 3; i++) {
         model_config m = good(spellings[i], NULL);
-        assert_int_equal(m.rope[LAYER_FULL].type, ROPE_LLAMA3);
-        assert_true(m.rope[LAYER_FULL].theta == 500000 && m.rope[LAYER_FULL].factor == 8);
-        assert_true(m.rope[LAYER_FULL].low_freq_factor == 1 && m.rope[LAYER_FULL].high_freq_factor == 4);
-        assert_int_equal(m.rope[LAYER_FULL].original_context, 32);
+        const rope_config *r = &m.rope[LAYER_FULL];
+        assert_int_equal(r->type, ROPE_LLAMA3);
+        assert_true(r->theta == 500000 && r->factor == 8);
+        assert_true(r->low_freq_factor == 1 && r->high_freq_factor == 4);
+        assert_int_equal(r->original_context, 32);
     }
     model_config m = good("{" LLAMA SIZES ", \"rope_scaling\": {\"type\": \"linear\", "
                           "\"factor\": 2.5}}", NULL);
-    assert_true(m.rope[LAYER_FULL].type == ROPE_LINEAR && m.rope[LAYER_FULL].factor == 2.5f && m.rope[LAYER_FULL].theta == 10000);
+    const rope_config *linear = &m.rope[LAYER_FULL];
+    assert_true(linear->type == ROPE_LINEAR && linear->factor == 2.5f && linear->theta == 10000);
 }
 
 static void a_mistral_window_is_of_all_layers_or_none(void **state) {

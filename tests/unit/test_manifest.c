@@ -32,7 +32,8 @@ static void make_sample(sample *s) {
     s->m.model = (model_config){
         .architecture = "llama", .layers = 1, .dim = 32, .hidden = 64, .heads = 2, .kv_heads = 1,
         .head_dim = 16, .vocab = 96, .context = 128, .norm_eps = 1e-5f,
-        .attention_scale = 0.1767767f, .embedding_scale = 1, .has_bos = true, .bos = 1, .stops = {2, 95}, .stop_count = 2,
+        .attention_scale = 0.1767767f, .embedding_scale = 1, .has_bos = true, .bos = 1,
+        .stops = {2, 95}, .stop_count = 2,
         .rope = {[LAYER_FULL] = {.type = ROPE_LLAMA3, .theta = 500000, .factor = 8,
                                  .low_freq_factor = 1, .high_freq_factor = 4.1f,
                                  .original_context = 64}}};

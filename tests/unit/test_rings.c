@@ -163,7 +163,8 @@ static void memory_is_known_before_it_is_allocated(void **state) {
     assert_int_equal(m.kv, kv / 2);
 }
 
-/* _compute_yarn_parameters of transformers in double precision, by hand: base 150000, head 64, factor 32, betas 32 and 1, 4096 tokens. */
+/* _compute_yarn_parameters of transformers in double precision, by hand: base 150000,
+ * head 64, factor 32, betas 32 and 1, 4096 tokens. */
 static void yarn_frequencies_are_those_of_transformers(void **state) {
     (void)state;
     static const struct { bool truncate; uint32_t i; double want; } cases[] = {
