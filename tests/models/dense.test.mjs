@@ -114,3 +114,17 @@ for (const name of ['llama3', 'mistral', 'gemma3']) {
         within(relativeError(logits(wide, ids, ...gpu, ...f32, ...small, '1MiB'), want), 1e-4);
     });
 }
+
+// What a GGUF file holds, kept as it is, equals its weights dequantized. The last prompt is shorter
+// than Mistral's window, of which its file says nothing.
+for (const [name, family] of [['mistral-Q4_K_M', 'mistral'], ['gemma3-Q4_K_M', 'gemma3']]) {
+    const file = join(shared, 'gguf', `${name}.gguf`);
+    const skip = existsSync(file) ? false : `needs ../shared/gguf/${name}.gguf`;
+    test(`${name}.gguf equals its dequantized weights, native CPU`, { skip }, () => {
+        const { ids, logits: want } = golden(join(shared, 'models', family)).prompts.at(-1);
+        const [kept, wide] = ['keep', 'f32'].map((format) =>
+            logits(converted(file, name, format), ids, ...cpu, ...f32));
+        within(relativeError(kept, wide), 1e-5);
+        within(relativeError(kept, want), 0.25);      // 4 bits a weight, but the same model
+    });
+}
