@@ -16,6 +16,7 @@ const LIMITS = { device: 0, default: 1, '1MiB': 2 };
 const KV = { f16: 0, f32: 1 };
 const PRECISION = { exact: 0, fast: 1 };
 const NO_TOKEN = 0xFFFFFFFF;
+const NO_LAYER = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
@@ -62,7 +63,8 @@ export class Core {
             await core.#openDevice(device);
             core.#wasm = await instantiate(wasm, {
                 gpu: core.#gpu ?? undefined,
-                imports: { host: { done: core.#done, token: core.#token } },
+                imports: { host: { done: core.#done, token: core.#token,
+                    tensor: core.#tensor } },
                 log: (line) => { core.#lastLine = line; },
             });
             core.#start(choice(LIMITS, 'limits', limits));
@@ -138,6 +140,13 @@ export class Core {
 
     #token = (number, id, text, bytes) =>
         (this.#tickets.get(number).token(id >>> 0, this.#wasm.text(text, bytes)) ? 1 : 0);
+
+    #tensor = (number, name, layer, first, rows, cols, data) => {
+        const at = data >>> 0, bytes = 4 * (rows >>> 0) * (cols >>> 0);
+        const values = new Float32Array(this.#wasm.u8.slice(at, at + bytes).buffer);
+        return this.#tickets.get(number).token({ name: this.#wasm.string(name),
+            layer: layer >>> 0 === NO_LAYER ? null : layer, first, rows, cols, values }) ? 1 : 0;
+    };
 
     // Starts work that C ends with done(). Resolves with null or a DopplerError.
     #work(begin, token) {
@@ -464,6 +473,19 @@ export class Core {
     /** Negative log-likelihood of each of ids[1..]: [ids.length - 1] f32. */
     async score({ session, ids }, { signal }) {
         return this.#floats('score', session, ids, Math.max(ids.length - 1, 0), signal);
+    }
+
+    /** emit({ name, layer, first, rows, cols, values }) for each intermediate tensor. */
+    async trace({ session, ids }, { signal, emit }) {
+        signal.throwIfAborted();
+        const record = this.#session(session);
+        const take = (tensor) => {
+            emit(tensor);
+            return !signal.aborted;
+        };
+        const failure = await this.#runIds(record, Uint32Array.from(ids), signal,
+            (data, ticket) => this.#call('trace', record.at, data, ids.length, ticket), take);
+        if (failure) throw failure;
     }
 
     async #floats(name, session, ids, count, signal) {

@@ -149,6 +149,18 @@ export class Generation implements AsyncIterableIterator<string> {
     readonly stats: GenerationStats | null;
 }
 
+/** Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+export interface Tensor {
+    /** As in docs/PIPELINE.md: 'qkv', 'attended' ... */
+    readonly name: string;
+    /** Null outside layers. */
+    readonly layer: number | null;
+    readonly first: number;
+    readonly rows: number;
+    readonly cols: number;
+    readonly values: Float32Array;
+}
+
 /** One token timeline. A prompt is always the whole text wanted so far; what the session holds of
  *  it already is not computed again. */
 export class Session {
@@ -162,6 +174,9 @@ export class Session {
     logits(ids: Iterable<number>, options?: { signal?: AbortSignal }): Promise<Float32Array>;
     /** Negative log-likelihood, in nats, of each of ids[1..] given those before it. */
     score(ids: Iterable<number>, options?: { signal?: AbortSignal }): Promise<Float32Array>;
+    /** Every intermediate tensor of ids, read in one step, in the order of computation. */
+    trace(ids: Iterable<number>, onTensor: (tensor: Tensor) => void,
+        options?: { signal?: AbortSignal }): Promise<void>;
     /** Cancels what runs, waits for it, frees the memory. Never fails. */
     close(): Promise<void>;
 }

@@ -223,6 +223,25 @@ export class Session {
 
     score(ids, { signal } = {}) { return this.#floats('score', ids, signal); }
 
+    async trace(ids, onTensor, { signal } = {}) {
+        signal?.throwIfAborted();
+        const failures = [];
+        const emit = (tensor) => {
+            try {
+                if (failures.length === 0) onTensor(tensor);
+            } catch (error) {
+                failures.push(error);
+            }
+        };
+        try {
+            await this.#call('trace', { ids: promptOf(ids) }, { signal, emit });
+        } catch (error) {
+            signal?.throwIfAborted();
+            throw error;
+        }
+        if (failures.length > 0) throw failures[0];
+    }
+
     close() {
         this.#closed ??= this.#close();
         return this.#closed;

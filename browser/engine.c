@@ -11,6 +11,10 @@
     type name(__VA_ARGS__)
 #define IMPORT(name) __attribute__((import_module("host"), import_name(#name)))
 
+/* A tensor of a trace is there; 0 stops the trace. */
+IMPORT(tensor) uint32_t host_tensor(uint32_t ticket, const char *name, uint32_t layer,
+                                    uint32_t first, uint32_t rows, uint32_t cols,
+                                    const float *data);
 /* A ticket's work has ended. */
 IMPORT(done) void host_done(uint32_t ticket, uint32_t status);
 /* A token was generated; 0 stops the generation. */
@@ -30,6 +34,11 @@ static void done(doppler_status status, void *user) {
 
 static bool token(uint32_t id, const char *text, size_t bytes, void *user) {
     return host_token((uint32_t)(uintptr_t)user, id, text, bytes) != 0;
+}
+
+static bool tensor(const doppler_tensor *t, void *user) {
+    return host_tensor((uint32_t)(uintptr_t)user, t->name, t->layer, t->first, t->rows, t->cols,
+                       t->data) != 0;
 }
 
 static void *as_user(uint32_t ticket) { return (void *)(uintptr_t)ticket; }
@@ -190,4 +199,9 @@ EXPORT(uint32_t, engine_logits, doppler_session *s, const uint32_t *ids, size_t 
 EXPORT(uint32_t, engine_score, doppler_session *s, const uint32_t *ids, size_t count, float *nll,
        uint32_t ticket) {
     return doppler_score(s, ids, count, nll, done, as_user(ticket));
+}
+
+EXPORT(uint32_t, engine_trace, doppler_session *s, const uint32_t *ids, size_t count,
+       uint32_t ticket) {
+    return doppler_trace(s, ids, count, tensor, done, as_user(ticket));
 }

@@ -208,6 +208,26 @@ doppler_status doppler_logits(doppler_session *s, const uint32_t *ids, size_t co
 doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t count, float *nll,
                              doppler_done_fn done, void *user);
 
+/* ---- debugging */
+
+#define DOPPLER_NO_LAYER UINT32_MAX
+
+/* Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+typedef struct doppler_tensor {
+    const char *name;            /* "qkv": as in docs/PIPELINE.md; static */
+    uint32_t layer;              /* or DOPPLER_NO_LAYER */
+    uint32_t first, rows, cols;
+    const float *data;           /* [rows, cols], valid during the call */
+} doppler_tensor;
+
+/* Receives each tensor as it is computed. Return false to stop. */
+typedef bool (*doppler_tensor_fn)(const doppler_tensor *tensor, void *user);
+
+/* Every intermediate tensor of ids, read in one step (at most the session's chunk) from an empty
+ * timeline. done: OK, CANCELLED, or a failure. */
+doppler_status doppler_trace(doppler_session *s, const uint32_t *ids, size_t count,
+                             doppler_tensor_fn tensor, doppler_done_fn done, void *user);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 #ifndef INFERENCE_ENGINE_H
 #define INFERENCE_ENGINE_H
 
+#include "debug/trace.h"
 #include "gpu/op.h"
 #include "loader/load.h"
 #include "memory/status.h"
@@ -65,6 +66,7 @@ typedef struct recorded {
 
 struct generation;
 struct logits_pass;
+struct trace_pass;
 
 struct doppler_session {
     doppler_model *model;        /* borrowed */
@@ -83,6 +85,8 @@ struct doppler_session {
     recorded chunk_list, last_list, decode_list;
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
+    struct trace_pass *trace_pass;        /* running, owned; NULL when idle */
+    trace *trace;                /* where the graph marks its tensors; NULL when it does not */
     doppler_done_fn created;     /* of doppler_session_create */
     void *created_user;
 };
@@ -140,9 +144,10 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
 /* Whether work may start; ids within the vocabulary, at most `context` of them. */
 doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count);
 
-/* ---- generate.c, logits.c */
+/* ---- generate.c, logits.c, trace.c */
 
 bool generation_cancel(doppler_session *s);
 bool logits_cancel(doppler_session *s);
+bool trace_cancel(doppler_session *s);
 
 #endif

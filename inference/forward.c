@@ -11,6 +11,12 @@
  * 2025 (Gemma 3: N, P, sliding layers). */
 #include "inference/engine.h"
 
+/* Rows [first, first + rows) of a tensor are complete: what follows may overwrite them. */
+static void mark(const doppler_session *s, const char *name, uint32_t layer, uint32_t first,
+                 gpu_buffer buffer, uint32_t rows, uint32_t cols) {
+    if (s->trace) trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, buffer, 0});
+}
+
 static void project(const doppler_session *s, const projection *p, gpu_buffer y,
                     gpu_buffer x, uint32_t tokens, bool add) {
     for (uint32_t i = 0; i < p->count; i++)
@@ -57,28 +63,42 @@ static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
     const model_config *m = &s->model->manifest.model;
     const layer_weights *w = &s->model->weights.layers[index];
     const session_buffers *b = &s->buffers;
+    uint32_t q_dim = m->heads * m->head_dim, qkv_dim = w->qkv.rows;
 
     norm(s, b->normed, b->x, w->attn_norm, 0, tokens, 0);
+    mark(s, "attn_norm", index, 0, b->normed, tokens, m->dim);
     project(s, &w->qkv, b->qkv, b->normed, tokens, false);
+    mark(s, "qkv", index, 0, b->qkv, tokens, qkv_dim);
     attention(s, index, tokens);
+    mark(s, "rotated", index, 0, b->qkv, tokens, qkv_dim);
+    mark(s, "attended", index, 0, b->attended, tokens, q_dim);
     join(s, &w->attn_out, b->attended, w->attn_post_norm, tokens);
+    mark(s, "attn_residual", index, 0, b->x, tokens, m->dim);
 
     norm(s, b->normed, b->x, w->ffn_norm, 0, tokens, 0);
+    mark(s, "ffn_norm", index, 0, b->normed, tokens, m->dim);
     project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
+    mark(s, "gate_up", index, 0, b->gate_up, tokens, 2 * m->hidden);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, tokens, m->activation});
+    mark(s, "activated", index, 0, b->activated, tokens, m->hidden);
     join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
+    mark(s, "residual", index, 0, b->x, tokens, m->dim);
 }
 
 void forward_layers(const doppler_session *s, uint32_t tokens) {
     const model_config *m = &s->model->manifest.model;
     op_gather(session_ops(s), s->buffers.x, &s->model->weights.embedding, s->buffers.ids, tokens,
               m->embedding_scale);
+    mark(s, "embedding", TRACE_NO_LAYER, 0, s->buffers.x, tokens, m->dim);
     for (uint32_t i = 0; i < m->layers; i++) layer(s, i, tokens);
 }
 
 void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens) {
+    const model_config *m = &s->model->manifest.model;
     const session_buffers *b = &s->buffers;
     norm(s, b->normed, b->x, s->model->weights.final_norm, first, tokens, 0);
+    mark(s, "final_norm", TRACE_NO_LAYER, first, b->normed, tokens, m->dim);
     project(s, &s->model->weights.head, b->logits, b->normed, tokens, false);
+    mark(s, "logits", TRACE_NO_LAYER, first, b->logits, tokens, m->vocab);
 }

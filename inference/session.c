@@ -237,7 +237,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
 
 void doppler_session_destroy(doppler_session *s) {
     if (!s) return;
-    assert(!s->generation && !s->logits_pass);
+    assert(!s->generation && !s->logits_pass && !s->trace_pass);
     gpu *g = s->model->d->g;
     const recorded *lists[] = {&s->chunk_list, &s->last_list, &s->decode_list};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
@@ -289,7 +289,7 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
     error *e = &s->model->d->error;
     uint32_t vocab = s->model->manifest.model.vocab;
     if (s->model->d->lost) return fail(e, DOPPLER_DEVICE_LOST, "the GPU device was lost");
-    if (!s->ready || s->generation || s->logits_pass)
+    if (!s->ready || s->generation || s->logits_pass || s->trace_pass)
         return fail(e, DOPPLER_BUSY, "the session is %s", s->ready ? "running" : "not ready");
     if (count == 0) return fail(e, DOPPLER_BAD_ARGUMENT, "no tokens");
     if (count > s->context)
@@ -303,5 +303,5 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
 }
 
 void doppler_cancel(doppler_session *s) {
-    if (!generation_cancel(s)) logits_cancel(s);
+    if (!generation_cancel(s) && !logits_cancel(s)) trace_cancel(s);
 }

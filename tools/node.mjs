@@ -4,7 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { Doppler, DopplerError } from '../browser/doppler.js';
 import { parse } from './args.mjs';
 
-const hostOptions = {
+/** Options of the verbs that run a model. */
+export const hostOptions = {
     device: { kind: ['auto', 'cpu', 'gpu'], default: 'auto',
         help: 'where to run; auto: a GPU if there is a real one' },
     host: { kind: ['auto', 'node'], default: 'auto',
@@ -20,8 +21,8 @@ const hostOptions = {
         help: 'plan as for a device of WebGPU\'s default limits, or of 1 MiB bindings' },
 };
 
-// Opens the package, gives it to work(model, session, host), closes everything.
-async function withModel(values, work) {
+/** Opens the package, gives it to work(model, session, host), closes everything. */
+export async function withModel(values, work) {
     const start = performance.now();
     const doppler = await Doppler.open({ device: values.device, limits: values.limits });
     try {
@@ -122,7 +123,8 @@ const run = {
 
 // ---- logits
 
-function idsOf(list) {
+/** "1,2,3" to numbers. */
+export function idsOf(list) {
     return list.split(',').map((word) => {
         if (/^\d+$/.test(word) && Number(word) < 2 ** 32) return Number(word);
         throw new DopplerError('BAD_ARGUMENT', `--ids: "${word.slice(0, 20)}" is not a token id`);

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { converted, golden, goldenPerplexity, greedyViolations, logits, perplexity, relativeError,
-    root, shared, worstLogits } from './oracle.mjs';
+    root, shared, worstHiddenRms, worstLogits } from './oracle.mjs';
 
 const fixtures = join(root, 'tests', 'fixtures', 'micro');
 const cpu = ['--device', 'cpu'];
@@ -43,6 +43,10 @@ for (const name of ['llama2', 'mistral', 'gemma3']) {
             options: [...cpu, ...f32] }), []);
         assert.deepEqual(greedyViolations(pack, g, { tokens: 16, margin, count: 1,
             options: [...gpu, ...f32] }), []);
+    });
+    test(`micro ${name} residuals, CPU`, () => {
+        const [p] = longest(g).prompts;
+        within(worstHiddenRms(pack, p, ...cpu, ...f32), 1e-4);
     });
     test(`micro ${name} perplexity, native CPU`, () => {
         near(perplexity(pack, join(fixtures, 'text.txt'), 0, ...f32, ...cpu),
@@ -84,6 +88,9 @@ for (const name of ['llama3', 'mistral', 'gemma3']) {
     test(`${name} logits, native CPU`, { skip }, () => {
         within(worstLogits(pack, g, [...cpu, ...f32]), 1e-4);
         within(worstLogits(pack, g, [...cpu, ...f16]), 2e-3);
+    });
+    test(`${name} residuals, CPU`, { skip }, () => {
+        for (const p of g.prompts) within(worstHiddenRms(pack, p, ...cpu, ...f32), 1e-4);
     });
     test(`${name} logits, WebGPU`, { skip }, () => {
         within(worstLogits(pack, longest(g), [...gpu, ...f16]), 2e-3);
