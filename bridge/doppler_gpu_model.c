@@ -267,7 +267,9 @@ doppler_status doppler_gpu_model(error *e, arena *a, const doppler_gpu *p, hf_te
     if (status) return status;
     safetensors *files = stand_ins(a, p);
     if (!files) return fail(e, DOPPLER_NO_MEMORY, "%s: no memory", manifest_json);
-    if ((status = hf_sources(e, a, out, files, p->tensor_count, sources, count))) return status;
+    uint32_t vision;
+    status = hf_sources(e, a, out, files, p->tensor_count, sources, count, &vision);
+    if (status) return status;
     for (uint32_t i = 0; i < *count; i++) {
         const doppler_gpu_tensor *t = &p->tensors[(*sources)[i].file];
         if (t->type == SOURCE_Q4_K && (status = set_q4_k(e, t, &(*sources)[i]))) return status;

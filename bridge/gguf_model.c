@@ -21,6 +21,9 @@ static const char *const names[ROLE_COUNT] = {
     [ROLE_ATTN_K_BIAS] = "attn_k.bias",
     [ROLE_ATTN_V_BIAS] = "attn_v.bias",
     [ROLE_ATTN_O_BIAS] = "attn_output.bias",
+    [ROLE_ATTN_Q_NORM] = "attn_q_norm.weight",
+    [ROLE_ATTN_K_NORM] = "attn_k_norm.weight",
+    [ROLE_ATTN_POST_NORM] = "post_attention_norm.weight",
     [ROLE_FFN_NORM] = "ffn_norm.weight",
     [ROLE_FFN_GATE] = "ffn_gate.weight",
     [ROLE_FFN_UP] = "ffn_up.weight",
@@ -28,6 +31,7 @@ static const char *const names[ROLE_COUNT] = {
     [ROLE_FFN_GATE_BIAS] = "ffn_gate.bias",
     [ROLE_FFN_UP_BIAS] = "ffn_up.bias",
     [ROLE_FFN_DOWN_BIAS] = "ffn_down.bias",
+    [ROLE_FFN_POST_NORM] = "post_ffw_norm.weight",
 };
 static const source_names gguf_names = {"blk.", names};
 static const char rope_factors_name[] = "rope_freqs.weight";
@@ -64,6 +68,7 @@ typedef struct reading {
     arena *a;
     const gguf *g;
     const char *architecture;
+    bool gemma;
     char key[KEY_BYTES];         /* "ARCHITECTURE.rest" of the last call */
     doppler_status status;
 } reading;
@@ -93,19 +98,20 @@ static doppler_status check_architecture(reading *r) {
     doppler_status status = gguf_string(r->e, r->a, r->g, "general.architecture", &r->architecture,
                                         NULL);
     if (status) return status;
-    if (!strcmp(r->architecture, "llama")) return DOPPLER_OK;
-    return fail(r->e, DOPPLER_UNSUPPORTED, "%s: architecture \"%.60s\" is not known, \"llama\" is",
-                r->g->file, r->architecture);
+    r->gemma = !strcmp(r->architecture, "gemma3");
+    if (r->gemma || !strcmp(r->architecture, "llama")) return DOPPLER_OK;
+    return fail(r->e, DOPPLER_UNSUPPORTED, "%s: architecture \"%.60s\" is not known, \"llama\" and "
+                "\"gemma3\" are", r->g->file, r->architecture);
 }
 
 /* What would change results and has no place in the graph. */
 static void refuse_unknown(reading *r) {
-    static const char *const counts[] = {"expert_count", "attention.sliding_window",
-                                         "attention.shared_kv_layers"};
+    static const char *const counts[] = {"expert_count", "attention.shared_kv_layers",
+                                         "attention.sliding_window"};      /* read of Gemma 3 */
     static const char *const scales[] = {"logit_scale", "embedding_scale", "residual_scale",
                                          "attention.clamp_kqv", "attention.max_alibi_bias",
                                          "attn_logit_softcapping", "final_logit_softcapping"};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts && !r->status; i++) {
+    for (size_t i = 0; i + r->gemma < sizeof counts / sizeof *counts && !r->status; i++) {
         uint32_t value = 0;
         may_u32(r, counts[i], UINT32_MAX, &value);
         if (value && !r->status)
@@ -170,7 +176,7 @@ static void read_rope(reading *r, rope_config *rope) {
 static void read_rope_factors(reading *r, const gguf_tensor *t, const uint8_t *bytes,
                               model_config *m) {
     if (r->status || !t) return;
-    rope_config *rope = &m->rope;
+    rope_config *rope = &m->rope[LAYER_FULL];
     if (t->type->type != SOURCE_F32 || t->shape[0] != m->head_dim / 2 ||
         t->bytes != (uint64_t)m->head_dim / 2 * sizeof(float)) {
         r->status = fail(r->e, DOPPLER_BAD_FILE, "%s: tensor \"%s\" has %" PRIu64 " weights of "
@@ -185,6 +191,25 @@ static void read_rope_factors(reading *r, const gguf_tensor *t, const uint8_t *b
     }
     memcpy(rope->factors, bytes, (size_t)t->bytes);
     rope->type = ROPE_FACTORS;
+}
+
+/* What llama.cpp's src/llama-model.cpp knows of Gemma 3 and its files do not say: each sixth layer
+ * is full, the others rotate by a theta of their own (a key in newer files), without scaling; the
+ * 27B model, by its number of layers, scales queries by dim / heads. Norms hold 1 + weight. */
+static void read_gemma(reading *r, model_config *m) {
+    enum { PERIOD = 6, LAYERS_27B = 62 };
+    rope_config *local = &m->rope[LAYER_SLIDING];
+    local->theta = 10000;
+    may_f32(r, "rope.freq_base_swa", &local->theta);
+    need_u32(r, "attention.sliding_window", MODEL_MAX_CONTEXT, &m->window);
+    if (r->status) return;
+    for (uint32_t i = 0; i < m->layers; i++)
+        m->layer_kinds[i] = (i + 1) % PERIOD ? LAYER_SLIDING : LAYER_FULL;
+    m->embedding_scale = (float)sqrt(m->dim);
+    m->activation = ACTIVATION_GELU_TANH;
+    m->qk_norm = m->post_norms = true;
+    if (m->layers == LAYERS_27B) m->attention_scale = 1 / sqrtf((float)(m->dim / m->heads));
+    may_f32(r, "attention.scale", &m->attention_scale);
 }
 
 /* An id of the tokenizer's section; 0xFFFFFFFF means none. */
@@ -210,7 +235,8 @@ static void add_stop(model_config *m, uint32_t id) {
 /* Texts that end a turn wherever a file's special tokens have them: released files name only one
  * end in their metadata. Source: llama.cpp, src/llama-vocab.cpp, special_eog_ids. */
 static void find_stops(const gguf *g, model_config *m) {
-    static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>"};
+    static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>",
+                                        "<end_of_turn>"};
     const gguf_kv *tokens = gguf_find(g, "tokenizer.ggml.tokens");
     if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING) return;
     const uint8_t *at = tokens->data;
@@ -282,9 +308,9 @@ static doppler_status resolve(error *e, const model_config *m, const gguf *file,
     s->type = t->type->type;
     s->offset = t->offset;
     s->bytes = t->bytes;
-    /* LlamaModel.permute of convert_hf_to_gguf.py interleaves the rows of Q and K. */
-    bool rotated = s->role == ROLE_ATTN_Q || s->role == ROLE_ATTN_K ||
-                   s->role == ROLE_ATTN_Q_BIAS || s->role == ROLE_ATTN_K_BIAS;
+    /* LlamaModel.permute of convert_hf_to_gguf.py interleaves the rows of Q and K; others do not. */
+    bool rotated = !strcmp(m->architecture, "llama") && (s->role == ROLE_ATTN_Q || s->role == ROLE_ATTN_K ||
+                   s->role == ROLE_ATTN_Q_BIAS || s->role == ROLE_ATTN_K_BIAS);
     s->interleaved_head = rotated ? m->head_dim : 0;
     return DOPPLER_OK;
 }
@@ -319,9 +345,10 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
                           uint32_t *source_count) {
     reading r = {.e = e, .a = a, .g = &files[0]};
     uint32_t file;
-    *m = (model_config){.architecture = "llama"};
+    *m = (model_config){.embedding_scale = 1};
     doppler_status status = check_architecture(&r);
     if (status || (status = check_types(e, files, count))) return status;
+    snprintf(m->architecture, sizeof m->architecture, "%s", r.architecture);
     refuse_unknown(&r);
     need_u32(&r, "block_count", MODEL_MAX_LAYERS, &m->layers);
     need_u32(&r, "context_length", MODEL_MAX_CONTEXT, &m->context);
@@ -329,7 +356,8 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
     need_u32(&r, "feed_forward_length", MODEL_MAX_HIDDEN, &m->hidden);
     read_heads(&r, m);
     may_f32(&r, "attention.layer_norm_rms_epsilon", &m->norm_eps);
-    read_rope(&r, &m->rope);
+    read_rope(&r, &m->rope[LAYER_FULL]);
+    if (r.gemma) read_gemma(&r, m);
     read_rope_factors(&r, gguf_rope_factors(files, count, &file), rope_factors, m);
     read_tensors(&r, files, count, m);
     read_tokens(&r, m);

@@ -49,6 +49,7 @@ typedef struct source_tensor {
     /* Not 0: in every head of this many rows (of numbers, where it is a vector) the two halves
      * that rotate together are interleaved: source 2i + j is ours j * head / 2 + i, j 0 or 1. */
     uint32_t interleaved_head;
+    float add;                   /* to each number: 1 where a norm multiplies by 1 + weight */
 } source_tensor;
 
 /* Names of roles in one family of checkpoints: names[role] stands behind PREFIX and the layer's

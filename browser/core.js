@@ -12,9 +12,11 @@ import { instantiate } from './wasm.js';
 const OK = 0;
 const NEXT_REQUEST = 0, NEXT_READY = 2, NEXT_FAILED = 3;
 const DEVICES = { cpu: 0, gpu: 1 };
+const LIMITS = { device: 0, default: 1, '1MiB': 2 };
 const KV = { f16: 0, f32: 1 };
 const PRECISION = { exact: 0, fast: 1 };
 const NO_TOKEN = 0xFFFFFFFF;
+const NO_LAYER = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
@@ -54,17 +56,18 @@ export class Core {
     #crash = null;                  // the wasm instance has trapped and can do nothing any more
     #lastLine = '';                 // printed by C: the text of a failed assertion
 
-    /** device: 'auto', 'gpu' or 'cpu'; wasm: URL of doppler.wasm. */
-    static async open({ device, wasm }) {
+    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; wasm: URL of doppler.wasm. */
+    static async open({ device, limits = 'device', wasm }) {
         const core = new Core();
         try {
             await core.#openDevice(device);
             core.#wasm = await instantiate(wasm, {
                 gpu: core.#gpu ?? undefined,
-                imports: { host: { done: core.#done, token: core.#token } },
+                imports: { host: { done: core.#done, token: core.#token,
+                    tensor: core.#tensor } },
                 log: (line) => { core.#lastLine = line; },
             });
-            core.#start();
+            core.#start(choice(LIMITS, 'limits', limits));
             return core;
         } catch (error) {
             core.#gpu?.destroy();
@@ -89,11 +92,12 @@ export class Core {
         }
     }
 
-    #start() {
+    #start(limits) {
         for (let name; (name = this.#statusName(this.#statuses.length)) !== 'UNKNOWN';) {
             this.#statuses.push(name);
         }
-        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu) >>> 0;
+        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu,
+            limits) >>> 0;
         this.#request = this.#call('request_create') >>> 0;
         if (!this.#doppler || !this.#request) throw new DopplerError('NO_MEMORY', 'wasm heap');
     }
@@ -136,6 +140,13 @@ export class Core {
 
     #token = (number, id, text, bytes) =>
         (this.#tickets.get(number).token(id >>> 0, this.#wasm.text(text, bytes)) ? 1 : 0);
+
+    #tensor = (number, name, layer, first, rows, cols, data) => {
+        const at = data >>> 0, bytes = 4 * (rows >>> 0) * (cols >>> 0);
+        const values = new Float32Array(this.#wasm.u8.slice(at, at + bytes).buffer);
+        return this.#tickets.get(number).token({ name: this.#wasm.string(name),
+            layer: layer >>> 0 === NO_LAYER ? null : layer, first, rows, cols, values }) ? 1 : 0;
+    };
 
     // Starts work that C ends with done(). Resolves with null or a DopplerError.
     #work(begin, token) {
@@ -328,15 +339,35 @@ export class Core {
 
     // ---- sessions
 
-    async createSession({ model, context, chunk, kv, precision }) {
+    #sessionOptions({ context, chunk, kv, precision }) {
+        return [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
+            choice(PRECISION, 'precision', precision)];
+    }
+
+    /** Bytes on the device that a session will need. */
+    sessionMemory({ model, ...options }) {
+        const { at } = this.#model(model);
+        const values = this.#sessionOptions(options);
+        const out = this.#wasm.malloc(24);
+        try {
+            const status = this.#call('session_memory', at, ...values, out);
+            if (status !== OK) throw this.#failure(status);
+            const [weights, kv, work] = new Float64Array(
+                this.#wasm.u8.slice(out, out + 24).buffer);
+            return { weights, kv, work };
+        } finally {
+            this.#wasm.free(out);
+        }
+    }
+
+    async createSession({ model, ...wanted }) {
         const record = { at: 0, model, context: 0, running: new Set() };
         const { at, sessions } = this.#model(model);
         const out = this.#wasm.malloc(4);
         const session = ++this.#lastHandle;
         this.#sessions.set(session, record);
         sessions.add(session);
-        const options = [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
-            choice(PRECISION, 'precision', precision)];
+        const options = this.#sessionOptions(wanted);
         const failure = await this.#run(record, (ticket) => {
             const status = this.#call('session_create', at, ...options, out, ticket);
             record.at = this.#wasm.u32(out);
@@ -442,6 +473,19 @@ export class Core {
     /** Negative log-likelihood of each of ids[1..]: [ids.length - 1] f32. */
     async score({ session, ids }, { signal }) {
         return this.#floats('score', session, ids, Math.max(ids.length - 1, 0), signal);
+    }
+
+    /** emit({ name, layer, first, rows, cols, values }) for each intermediate tensor. */
+    async trace({ session, ids }, { signal, emit }) {
+        signal.throwIfAborted();
+        const record = this.#session(session);
+        const take = (tensor) => {
+            emit(tensor);
+            return !signal.aborted;
+        };
+        const failure = await this.#runIds(record, Uint32Array.from(ids), signal,
+            (data, ticket) => this.#call('trace', record.at, data, ids.length, ticket), take);
+        if (failure) throw failure;
     }
 
     async #floats(name, session, ids, count, signal) {

@@ -31,6 +31,8 @@ export interface OpenOptions {
     /** 'auto' (default): a GPU if there is a real one, else the CPU, with `info.reason` saying
      *  why. 'gpu': any GPU, software adapters included, or NO_GPU. */
     device?: 'auto' | 'gpu' | 'cpu';
+    /** For tests: plan as for a device of WebGPU's default limits, or of 1 MiB bindings. */
+    limits?: 'device' | 'default' | '1MiB';
     /** Where doppler.wasm and worker.js are, when not beside this module: a folder's URL, or a
      *  function from name to URL. */
     assets?: string | URL | ((name: 'doppler.wasm' | 'worker.js') => string | URL);
@@ -73,6 +75,16 @@ export interface TokenizeOptions {
     bos?: boolean;
 }
 
+/** Bytes on the device. */
+export interface Memory {
+    /** Of the model, shared by its sessions. */
+    readonly weights: number;
+    /** Keys and values of all layers. */
+    readonly kv: number;
+    /** Activations, tables, logits. */
+    readonly work: number;
+}
+
 /** Weights and tokenizer, shared by the sessions. */
 export class Model {
     private constructor();
@@ -80,6 +92,8 @@ export class Model {
     readonly vocab: number;
     /** Longest context that the model was trained for, in tokens. */
     readonly context: number;
+    /** What a session with these options will need, before anything is allocated. */
+    memory(options?: SessionOptions): Promise<Memory>;
     session(options?: SessionOptions): Session;
     tokenize(text: string, options?: TokenizeOptions): Promise<Uint32Array>;
     /** Closes its sessions and frees the weights. Never fails. */
@@ -135,6 +149,18 @@ export class Generation implements AsyncIterableIterator<string> {
     readonly stats: GenerationStats | null;
 }
 
+/** Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+export interface Tensor {
+    /** As in docs/PIPELINE.md: 'qkv', 'attended' ... */
+    readonly name: string;
+    /** Null outside layers. */
+    readonly layer: number | null;
+    readonly first: number;
+    readonly rows: number;
+    readonly cols: number;
+    readonly values: Float32Array;
+}
+
 /** One token timeline. A prompt is always the whole text wanted so far; what the session holds of
  *  it already is not computed again. */
 export class Session {
@@ -148,6 +174,9 @@ export class Session {
     logits(ids: Iterable<number>, options?: { signal?: AbortSignal }): Promise<Float32Array>;
     /** Negative log-likelihood, in nats, of each of ids[1..] given those before it. */
     score(ids: Iterable<number>, options?: { signal?: AbortSignal }): Promise<Float32Array>;
+    /** Every intermediate tensor of ids, read in one step, in the order of computation. */
+    trace(ids: Iterable<number>, onTensor: (tensor: Tensor) => void,
+        options?: { signal?: AbortSignal }): Promise<void>;
     /** Cancels what runs, waits for it, frees the memory. Never fails. */
     close(): Promise<void>;
 }

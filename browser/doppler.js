@@ -110,9 +110,9 @@ export class Doppler {
     /** Use Doppler.open(). */
     constructor(link) { this.#link = link; }
 
-    static async open({ device = 'auto', assets, worker = IN_BROWSER } = {}) {
+    static async open({ device = 'auto', limits = 'device', assets, worker = IN_BROWSER } = {}) {
         const wasm = assets === undefined ? defaultWasm() : assetUrl(assets, 'doppler.wasm');
-        const options = { device, wasm: wasm.href };
+        const options = { device, limits, wasm: wasm.href };
         if (worker === false) return new Doppler(await openHere(options));
         const thread = worker === true ? startWorker(assets) : worker;
         return new Doppler(await openWorker(thread, options));
@@ -161,10 +161,16 @@ export class Model {
         this.context = context;
     }
 
-    session({ context = 0, chunk = 0, kv = 'f16', precision = 'fast' } = {}) {
-        const options = { model: this.#model, context: count('context', context),
+    memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
+
+    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast' }) {
+        return { model: this.#model, context: count('context', context),
             chunk: count('chunk', chunk), kv, precision };
-        const session = new Session(this.#link, options, () => this.#sessions.delete(session));
+    }
+
+    session(options = {}) {
+        const session = new Session(this.#link, this.#options(options),
+            () => this.#sessions.delete(session));
         this.#sessions.add(session);
         return session;
     }
@@ -216,6 +222,25 @@ export class Session {
     logits(ids, { signal } = {}) { return this.#floats('logits', ids, signal); }
 
     score(ids, { signal } = {}) { return this.#floats('score', ids, signal); }
+
+    async trace(ids, onTensor, { signal } = {}) {
+        signal?.throwIfAborted();
+        const failures = [];
+        const emit = (tensor) => {
+            try {
+                if (failures.length === 0) onTensor(tensor);
+            } catch (error) {
+                failures.push(error);
+            }
+        };
+        try {
+            await this.#call('trace', { ids: promptOf(ids) }, { signal, emit });
+        } catch (error) {
+            signal?.throwIfAborted();
+            throw error;
+        }
+        if (failures.length > 0) throw failures[0];
+    }
 
     close() {
         this.#closed ??= this.#close();

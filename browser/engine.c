@@ -11,6 +11,10 @@
     type name(__VA_ARGS__)
 #define IMPORT(name) __attribute__((import_module("host"), import_name(#name)))
 
+/* A tensor of a trace is there; 0 stops the trace. */
+IMPORT(tensor) uint32_t host_tensor(uint32_t ticket, const char *name, uint32_t layer,
+                                    uint32_t first, uint32_t rows, uint32_t cols,
+                                    const float *data);
 /* A ticket's work has ended. */
 IMPORT(done) void host_done(uint32_t ticket, uint32_t status);
 /* A token was generated; 0 stops the generation. */
@@ -18,6 +22,7 @@ IMPORT(token) uint32_t host_token(uint32_t ticket, uint32_t id, const char *text
 
 /* What browser/core.js knows. */
 _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU == 1 &&
+                   DOPPLER_LIMITS_DEFAULT == 1 && DOPPLER_LIMITS_1MIB == 2 &&
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
                    DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF,
@@ -31,12 +36,17 @@ static bool token(uint32_t id, const char *text, size_t bytes, void *user) {
     return host_token((uint32_t)(uintptr_t)user, id, text, bytes) != 0;
 }
 
+static bool tensor(const doppler_tensor *t, void *user) {
+    return host_tensor((uint32_t)(uintptr_t)user, t->name, t->layer, t->first, t->rows, t->cols,
+                       t->data) != 0;
+}
+
 static void *as_user(uint32_t ticket) { return (void *)(uintptr_t)ticket; }
 
 /* ---- device */
 
-EXPORT(doppler *, engine_create, uint32_t device) {
-    return doppler_create(&(doppler_options){.device = device});
+EXPORT(doppler *, engine_create, uint32_t device, uint32_t limits) {
+    return doppler_create(&(doppler_options){.device = device, .limits = limits});
 }
 
 EXPORT(void, engine_destroy, doppler *d) { doppler_destroy(d); }
@@ -136,6 +146,19 @@ EXPORT(double, engine_segment_to, const doppler_request *r, uint32_t i) {
 
 /* ---- sessions */
 
+/* out: weights, kv, work. */
+EXPORT(uint32_t, engine_session_memory, doppler_model *model, uint32_t context, uint32_t chunk,
+       uint32_t kv, uint32_t precision, double out[3]) {
+    doppler_session_options options = {
+        .context = context, .chunk = chunk, .kv = kv, .precision = precision};
+    doppler_memory memory;
+    doppler_status status = doppler_session_memory(model, &options, &memory);
+    out[0] = (double)memory.weights;
+    out[1] = (double)memory.kv;
+    out[2] = (double)memory.work;
+    return status;
+}
+
 EXPORT(uint32_t, engine_session_create, doppler_model *model, uint32_t context, uint32_t chunk,
        uint32_t kv, uint32_t precision, doppler_session **session, uint32_t ticket) {
     doppler_session_options options = {
@@ -176,4 +199,9 @@ EXPORT(uint32_t, engine_logits, doppler_session *s, const uint32_t *ids, size_t 
 EXPORT(uint32_t, engine_score, doppler_session *s, const uint32_t *ids, size_t count, float *nll,
        uint32_t ticket) {
     return doppler_score(s, ids, count, nll, done, as_user(ticket));
+}
+
+EXPORT(uint32_t, engine_trace, doppler_session *s, const uint32_t *ids, size_t count,
+       uint32_t ticket) {
+    return doppler_trace(s, ids, count, tensor, done, as_user(ticket));
 }

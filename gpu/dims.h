@@ -26,9 +26,10 @@ typedef struct step_state {
  * bindings: weights [rows, k] r, ids [tokens] u32 r, y [tokens, k] f32 w. */
 struct gather_dims { uint32_t rows, k, tokens, first; float scale; };
 
-/* rmsnorm: y[t, :] = x[first + t, :] / sqrt(mean(x^2) + eps) * vectors[gain + :].
+/* rmsnorm: y[t, :] = (ADD: y[t, :] +) x[first + t, :] / sqrt(mean(x^2) + eps) * vectors[gain + :].
  * bindings: x [*, dim] r, vectors f32 r, y [tokens, dim] w. first: a row of x. */
-struct rmsnorm_dims { uint32_t dim, tokens, first; uint32_t gain; float eps; };
+enum { RMSNORM_ADD = 1 };
+struct rmsnorm_dims { uint32_t dim, tokens, first, gain, flags; float eps; };
 
 /* flags of matvec and matmul */
 enum { PROJECT_BIAS = 1, PROJECT_ADD = 2 };
@@ -42,16 +43,27 @@ struct project_dims {
     uint32_t bias, flags;
 };
 
-/* rope_kv: rotates q and k of each token and writes k and v into the cache at state.position + t.
+/* rope_kv: rotates q and k of each token and writes k and v into the cache: position p, state's
+ * + t, is kept in slot p % slots. With NORM each head of q and k is normalized first, as rmsnorm
+ * does, with the gains vectors[q_gain + :head_dim] and vectors[k_gain + :head_dim].
  * qkv is [tokens, (heads + 2 * kv_heads) * head_dim]: q heads, k heads, v heads; q is rotated in
- * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, context, head_dim]
+ * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, slots, head_dim]
  * in the program's KV format: K, then V. head_dim % 8 == 0. Positions >= context are left out.
- * bindings: state r, rope r, qkv w, kv w.
- * grid: ceil((heads + 2 * kv_heads) * head_dim / 8 / 64), tokens. */
-struct rope_kv_dims { uint32_t heads, kv_heads, head_dim, tokens, context; };
+ * bindings: state r, rope r, vectors r, qkv w, kv w.
+ * grid: ceil((heads + 2 * kv_heads) / rope_kv_heads()), tokens. */
+enum { ROPE_KV_NORM = 1, ROPE_KV_THREADS = 64 };
+struct rope_kv_dims {
+    uint32_t heads, kv_heads, head_dim, tokens, context, slots;
+    uint32_t q_gain, k_gain, flags;
+    float eps;
+};
+/* Whole heads of a workgroup; a thread has four pairs. */
+static inline uint32_t rope_kv_heads(uint32_t head_dim) { return ROPE_KV_THREADS / (head_dim / 8); }
 
-/* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over keys
- * 0..position + t, split into `splits` ranges per token. With splits == 1 y is the result
+/* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over the last
+ * `window` keys of 0..position + t (all of them where window >= context), which are in slots
+ * j % slots, split into `splits` ranges per token. window + tokens - 1 <= slots, or slots ==
+ * context. With splits == 1 y is the result
  * [tokens, heads * head_dim]; otherwise partial holds per (token, split, head) the unnormalised
  * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
  * attention_merge reduces them.
@@ -69,7 +81,7 @@ static inline int attention_fits(uint32_t heads, uint32_t kv_heads, uint32_t hea
            heads / kv_heads <= 8 * (ATTENTION_MAX_HEAD_DIM / head_dim);
 }
 struct attention_dims {
-    uint32_t heads, kv_heads, head_dim, tokens, context, splits;
+    uint32_t heads, kv_heads, head_dim, tokens, context, slots, window, splits;
     float scale;
 };
 

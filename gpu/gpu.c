@@ -96,6 +96,18 @@ void gpu_destroy(gpu *g) {
 
 const gpu_limits *gpu_get_limits(const gpu *g) { return &g->limits; }
 
+void gpu_cap_limits(gpu *g, const gpu_limits *most) {
+    gpu_limits *l = &g->limits;
+    if (l->buffer_bytes > most->buffer_bytes) l->buffer_bytes = most->buffer_bytes;
+    if (l->binding_bytes > most->binding_bytes) l->binding_bytes = most->binding_bytes;
+    if (l->workgroup_bytes > most->workgroup_bytes) l->workgroup_bytes = most->workgroup_bytes;
+    if (l->workgroup_threads > most->workgroup_threads)
+        l->workgroup_threads = most->workgroup_threads;
+    if (l->grid > most->grid) l->grid = most->grid;
+    if (l->offset_alignment < most->offset_alignment) l->offset_alignment = most->offset_alignment;
+    l->features &= most->features;
+}
+
 const char *gpu_message(const gpu *g) { return g->error.message; }
 
 void gpu_on_lost(gpu *g, doppler_done_fn fn, void *user) {

@@ -43,6 +43,8 @@ gpu *gpu_web_create(void);
 void gpu_destroy(gpu *g);
 
 const gpu_limits *gpu_get_limits(const gpu *g);
+/* Lowers what gpu_get_limits says, where it is more: plans are made as for a smaller device. */
+void gpu_cap_limits(gpu *g, const gpu_limits *most);
 /* Why the last operation failed, one line; "" when none did. */
 const char *gpu_message(const gpu *g);
 /* Runs due work and callbacks; true while more is due. Callbacks may call any gpu function but

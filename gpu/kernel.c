@@ -12,7 +12,7 @@
     X(RMSNORM,         rmsnorm,         "rrw",   LINK_NOTHING)  \
     X(MATVEC,          matvec,          "rrrw",  LINK_WEIGHTS)  \
     X(MATMUL,          matmul,          "rrrw",  LINK_WEIGHTS)  \
-    X(ROPE_KV,         rope_kv,         "rrww",  LINK_KV)       \
+    X(ROPE_KV,         rope_kv,         "rrrww", LINK_KV)       \
     X(ATTENTION,       attention,       "rrrw",  LINK_KV)       \
     X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
     X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \

@@ -18,8 +18,7 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
-    ACT_MUL_THREADS = 64,        /* vec4s of a workgroup */
-    ROPE_KV_THREADS = 64         /* 4 + 4 elements each */
+    ACT_MUL_THREADS = 64         /* vec4s of a workgroup */
 };
 
 /* What a kernel is linked with beside its own text. */

@@ -21,17 +21,13 @@ static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
 /* Rows [first, first + rows) of a matrix, within the binding limit. */
 typedef struct slab { uint32_t first, rows; gpu_binding binding; } slab;
 
-/* Slabs start at multiples of SLAB_ROWS rows, which keeps their offsets aligned: rows are multiples
- * of 16 bytes, binding offsets of 256. */
-enum { SLAB_ROWS = 16 };
-
 static bool slab_next(op_context o, const matrix *w, slab *s) {
     uint64_t row_bytes = format_row_bytes(w->format, w->cols);
     uint64_t most = gpu_get_limits(o.g)->binding_bytes / row_bytes;
-    assert(most >= SLAB_ROWS && w->offset_bytes % 256 == 0);
+    assert(most >= OP_SLAB_ROWS && w->offset_bytes % 256 == 0);
     s->first += s->rows;
     s->rows = w->rows - s->first;
-    if (s->rows > most) s->rows = (uint32_t)(most / SLAB_ROWS * SLAB_ROWS);
+    if (s->rows > most) s->rows = (uint32_t)(most / OP_SLAB_ROWS * OP_SLAB_ROWS);
     s->binding = (gpu_binding){w->buffer, w->offset_bytes + s->first * row_bytes,
                                s->rows * row_bytes};
     return s->rows > 0;
@@ -78,13 +74,12 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
 
 /* ---- vectors */
 
-void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, uint32_t first, uint32_t tokens,
-                uint32_t dim, gpu_buffer vectors, uint32_t gain, float eps) {
-    assert(dim % 4 == 0);
-    struct rmsnorm_dims dims = {dim, tokens, first, gain, eps};
+void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
+                struct rmsnorm_dims dims) {
+    assert(dims.dim % 4 == 0);
     gpu_binding bindings[] = {whole(x), whole(vectors), whole(y)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_RMSNORM, 0), bindings, 3, &dims, sizeof dims, tokens, 1,
-                 1);
+    gpu_dispatch(o.g, program_of(o, KERNEL_RMSNORM, 0), bindings, 3, &dims, sizeof dims,
+                 dims.tokens, 1, 1);
 }
 
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims) {
@@ -96,19 +91,21 @@ void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_d
 
 /* ---- attention */
 
-void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope, gpu_buffer qkv,
-                gpu_buffer kv, struct rope_kv_dims dims) {
+void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope,
+                gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims) {
     assert(dims.head_dim % 8 == 0 && dims.head_dim <= ATTENTION_MAX_HEAD_DIM);
-    uint32_t items = (dims.heads + 2 * dims.kv_heads) * (dims.head_dim / 8);
-    gpu_binding bindings[] = {whole(state), whole(rope), whole(qkv), whole(kv)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ROPE_KV, format), bindings, 4, &dims, sizeof dims,
-                 ceil_div(items, ROPE_KV_THREADS), dims.tokens, 1);
+    assert(dims.tokens <= dims.slots && dims.slots <= dims.context);
+    gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), whole(kv)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ROPE_KV, format), bindings, 5, &dims, sizeof dims,
+                 ceil_div(dims.heads + 2 * dims.kv_heads, rope_kv_heads(dims.head_dim)),
+                 dims.tokens, 1);
 }
 
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
                   gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims) {
     assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim));
     assert(dims.splits > 0 && dims.splits <= ATTENTION_MAX_SPLITS);
+    assert(dims.slots == dims.context || dims.window + dims.tokens - 1 <= dims.slots);
     gpu_binding bindings[] = {whole(state), whole(qkv), whole(kv),
                               whole(dims.splits > 1 ? partial : y)};
     gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 4, &dims, sizeof dims,

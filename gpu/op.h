@@ -26,21 +26,26 @@ typedef struct matrix {
     uint64_t offset_bytes;       /* multiple of 256 */
 } matrix;
 
+/* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
+ * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
+enum { OP_SLAB_ROWS = 16 };
+
 /* Absent bias. */
 #define OP_NO_BIAS UINT32_MAX
 
 /* y[t, :] = W[ids[t], :] * scale */
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
                float scale);
-/* y[t, :] = rmsnorm(x[first + t, :]) * gain; gain: element of vectors */
-void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, uint32_t first, uint32_t tokens,
-                uint32_t dim, gpu_buffer vectors, uint32_t gain, float eps);
+/* y[t, :] = (RMSNORM_ADD: itself +) rmsnorm(x[dims.first + t, :]) * gain; gain: element of
+ * vectors */
+void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
+                struct rmsnorm_dims dims);
 /* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
  * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
-void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope, gpu_buffer qkv,
-                gpu_buffer kv, struct rope_kv_dims dims);
+void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope,
+                gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims);
 /* partial is used when dims.splits > 1 */
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
                   gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims);

@@ -59,9 +59,16 @@ typedef void (*doppler_done_fn)(doppler_status status, void *user);
 
 typedef enum doppler_device { DOPPLER_DEVICE_CPU, DOPPLER_DEVICE_GPU } doppler_device;
 
+/* What the engine plans for: the device as it is, or a smaller one, for tests: WebGPU's default
+ * limits, or those with storage bindings of 1 MiB. */
+typedef enum doppler_limits {
+    DOPPLER_LIMITS_DEVICE, DOPPLER_LIMITS_DEFAULT, DOPPLER_LIMITS_1MIB
+} doppler_limits;
+
 /* Zero is every field's default. */
 typedef struct doppler_options {
     doppler_device device;       /* GPU exists only in the wasm build, over the host's WebGPU */
+    doppler_limits limits;
 } doppler_options;
 
 /* NULL only when out of memory. options may be NULL. */
@@ -142,6 +149,17 @@ typedef struct doppler_session_options {
     doppler_precision precision; /* FAST permits kernels that round activations */
 } doppler_session_options;
 
+/* Bytes on the device. */
+typedef struct doppler_memory {
+    uint64_t weights;            /* of the model, shared by its sessions */
+    uint64_t kv;                 /* K and V of all layers, as long as each keeps them */
+    uint64_t work;               /* activations, tables, logits */
+} doppler_memory;
+
+/* What a session with these options will need, before anything is allocated. Status: BUSY,
+ * BAD_ARGUMENT, NO_MEMORY when the device cannot bind a part of it. */
+doppler_status doppler_session_memory(doppler_model *model, const doppler_session_options *options,
+                                      doppler_memory *out);
 /* Plans and allocates; *session is set at once, usable after done(DOPPLER_OK). */
 doppler_status doppler_session_create(doppler_model *model, const doppler_session_options *options,
                                       doppler_session **session, doppler_done_fn done,
@@ -189,6 +207,26 @@ doppler_status doppler_logits(doppler_session *s, const uint32_t *ids, size_t co
  * timeline: nll is [count - 1] f32 and must live until done. Perplexity is exp of the mean. */
 doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t count, float *nll,
                              doppler_done_fn done, void *user);
+
+/* ---- debugging */
+
+#define DOPPLER_NO_LAYER UINT32_MAX
+
+/* Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+typedef struct doppler_tensor {
+    const char *name;            /* "qkv": as in docs/PIPELINE.md; static */
+    uint32_t layer;              /* or DOPPLER_NO_LAYER */
+    uint32_t first, rows, cols;
+    const float *data;           /* [rows, cols], valid during the call */
+} doppler_tensor;
+
+/* Receives each tensor as it is computed. Return false to stop. */
+typedef bool (*doppler_tensor_fn)(const doppler_tensor *tensor, void *user);
+
+/* Every intermediate tensor of ids, read in one step (at most the session's chunk) from an empty
+ * timeline. done: OK, CANCELLED, or a failure. */
+doppler_status doppler_trace(doppler_session *s, const uint32_t *ids, size_t count,
+                             doppler_tensor_fn tensor, doppler_done_fn done, void *user);
 
 #ifdef __cplusplus
 }

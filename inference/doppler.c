@@ -20,6 +20,12 @@ static gpu *create_device(doppler_device device) {
 }
 #endif
 
+/* WebGPU, "Limits": the defaults of a device. */
+static const gpu_limits limits[] = {
+    [DOPPLER_LIMITS_DEFAULT] = {256 << 20, 128 << 20, 256, 16384, 256, 65535, UINT32_MAX},
+    [DOPPLER_LIMITS_1MIB] = {256 << 20, 1 << 20, 256, 16384, 256, 65535, UINT32_MAX},
+};
+
 doppler *doppler_create(const doppler_options *options) {
     doppler *d = calloc(1, sizeof *d);
     if (!d) return NULL;
@@ -30,6 +36,7 @@ doppler *doppler_create(const doppler_options *options) {
         free(d);
         return NULL;
     }
+    if (options && options->limits) gpu_cap_limits(d->g, &limits[options->limits]);
     gpu_on_lost(d->g, device_lost, d);
     return d;
 }

@@ -2,6 +2,7 @@
 #ifndef INFERENCE_ENGINE_H
 #define INFERENCE_ENGINE_H
 
+#include "debug/trace.h"
 #include "gpu/op.h"
 #include "loader/load.h"
 #include "memory/status.h"
@@ -36,7 +37,8 @@ typedef struct session_buffers {
     gpu_buffer ids;              /* [chunk] u32: tokens of the step */
     gpu_buffer ring;             /* [RING_TOKENS] u32: sampled ids */
     gpu_buffer counts;           /* [vocab] u32: occurrences in the timeline */
-    gpu_buffer rope;             /* [context, head_dim / 2] pairs (cos, sin) */
+    gpu_buffer rope[LAYER_KINDS];        /* [context, head_dim / 2] pairs (cos, sin); of kinds that
+                                          * do not occur one word */
     gpu_buffer x;                /* [chunk, dim] residual stream */
     gpu_buffer normed;           /* [chunk, dim] */
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
@@ -64,21 +66,27 @@ typedef struct recorded {
 
 struct generation;
 struct logits_pass;
+struct trace_pass;
 
 struct doppler_session {
     doppler_model *model;        /* borrowed */
-    uint32_t context, chunk, splits;
+    uint32_t context, chunk;
+    uint32_t splits[LAYER_KINDS];          /* of a decoded token's keys */
+    uint32_t slots[LAYER_KINDS];           /* tokens that a layer's cache keeps */
     uint32_t logit_rows;         /* rows of logits that a step can leave, <= chunk */
     kv_format kv;
     session_buffers buffers;
-    gpu_buffer *kv_buffers;      /* [layers]; K and V of a layer: [2, kv_heads, context, head_dim] */
+    gpu_buffer *kv_buffers;      /* [layers]; K and V of a layer: [2, kv_heads, slots, head_dim] */
     bool ready;
     uint32_t *timeline;          /* [context] ids */
     uint32_t timeline_tokens;    /* accepted */
     uint32_t cached_tokens;      /* of those, present in the KV cache */
+    uint32_t ring_end;           /* the rings hold positions ring_end - slots and later */
     recorded chunk_list, last_list, decode_list;
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
+    struct trace_pass *trace_pass;        /* running, owned; NULL when idle */
+    trace *trace;                /* where the graph marks its tensors; NULL when it does not */
     doppler_done_fn created;     /* of doppler_session_create */
     void *created_user;
 };
@@ -94,9 +102,27 @@ doppler_status programs_compile(doppler *d, const program_want *wants, size_t co
 
 /* inv_freq[i], i < head_dim / 2. */
 void rope_frequencies(const rope_config *r, uint32_t head_dim, float *inv_freq);
-/* Rows [first, first + count) of the table: out[count, head_dim / 2] pairs (cos, sin). */
-void rope_rows(const float *inv_freq, uint32_t head_dim, uint32_t first, uint32_t count,
-               float *out);
+/* Rows [first, first + count) of the table: out[count, head_dim / 2] pairs (cos, sin), both times
+ * scale. */
+void rope_rows(const float *inv_freq, float scale, uint32_t head_dim, uint32_t first,
+               uint32_t count, float *out);
+/* The factor of cosines and sines. */
+float rope_table_scale(const rope_config *r);
+
+/* ---- kv_cache.c: a full layer keeps the context, a sliding one a ring */
+
+/* Tokens that the caches of such layers keep: in a ring, the window of the first token of a step
+ * of `chunk` and the step itself. */
+uint32_t kv_slots(const model_config *m, layer_kind kind, uint32_t context, uint32_t chunk);
+/* Bytes of one layer's K and V. */
+uint64_t kv_layer_bytes(const model_config *m, kv_format format, uint32_t slots);
+/* Of all layers. */
+uint64_t kv_bytes(const model_config *m, kv_format format, uint32_t context, uint32_t chunk);
+/* Positions up to end will have been written when a step ends. */
+void kv_written(doppler_session *s, uint32_t end);
+/* How much of the first `tokens` of the timeline can be reused: all of it, or nothing where a ring
+ * has overwritten what the next token would see. Readies the rings for writing behind it. */
+uint32_t kv_reuse(doppler_session *s, uint32_t tokens);
 
 /* ---- forward.c: the graph, recorded */
 
@@ -118,9 +144,10 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
 /* Whether work may start; ids within the vocabulary, at most `context` of them. */
 doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count);
 
-/* ---- generate.c, logits.c */
+/* ---- generate.c, logits.c, trace.c */
 
 bool generation_cancel(doppler_session *s);
 bool logits_cancel(doppler_session *s);
+bool trace_cancel(doppler_session *s);
 
 #endif

@@ -98,6 +98,7 @@ static void launch(struct generation *g, gpu_list list, uint32_t count) {
     gpu_readback ids = {g->s->buffers.ring, g->steps % RING_TOKENS * sizeof(uint32_t),
                         count * sizeof(uint32_t), f->ids};
     g->steps += count;
+    kv_written(g->s, g->prompt_tokens + g->steps - 1);
     gpu_submit(g->s->model->d->g, list, count, &ids, flight_landed, g);
 }
 
@@ -116,6 +117,7 @@ static void prefill(struct generation *g) {
     g->state.position = g->prefilled;
     session_write_step(s, &g->state, s->timeline + g->prefilled, tokens);
     g->prefilled += tokens;
+    kv_written(s, g->prefilled);
     if (tokens == left) {
         launch(g, session_step(s, &s->last_list, tokens, (int)g->sampler, g->penalize), 1);
         return;
@@ -222,7 +224,7 @@ doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t 
     uint32_t room = s->context - (uint32_t)count;
     g->s = s;
     g->prompt_tokens = (uint32_t)count;
-    g->prefilled = cached_prefix(s, ids, count);
+    g->prefilled = kv_reuse(s, cached_prefix(s, ids, count));
     g->context_bound = room < max_tokens;
     g->limit = g->context_bound ? room : max_tokens;
     g->text = text;

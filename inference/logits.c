@@ -98,6 +98,7 @@ static void next_chunk(struct logits_pass *p) {
     p->slice_first = 0;
     const step_state state = {.position = p->chunk_first};
     session_write_step(s, &state, s->timeline + p->chunk_first, p->chunk_tokens);
+    kv_written(s, p->chunk_first + p->chunk_tokens);
     gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, p->chunk_tokens, -1, false), 1,
                NULL, NULL, NULL);
     next_slice(p);
@@ -120,6 +121,7 @@ static doppler_status start(doppler_session *s, const uint32_t *ids, size_t coun
     p->count = (uint32_t)count;
     p->rows = rows;
     memcpy(s->timeline, ids, count * sizeof *ids);
+    kv_reuse(s, 0);
     s->logits_pass = p;
     next_chunk(p);
     return DOPPLER_OK;

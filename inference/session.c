@@ -22,31 +22,56 @@ static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* ---- plan */
 
+static uint64_t rope_bytes(const doppler_session *s, layer_kind kind) {
+    const model_config *m = &s->model->manifest.model;
+    return model_has_kind(m, kind) ? (uint64_t)s->context * m->head_dim * sizeof(float)
+                                   : sizeof(float);
+}
+
+/* The largest chunk whose activations a device can bind, at most `wanted`. */
+static uint32_t fitting_chunk(const doppler_session *s, uint32_t wanted) {
+    const model_config *m = &s->model->manifest.model;
+    const uint64_t widths[] = {m->dim, ((uint64_t)m->heads + 2 * m->kv_heads) * m->head_dim,
+                               2 * (uint64_t)m->hidden};
+    uint64_t most = gpu_get_limits(s->model->d->g)->binding_bytes / sizeof(float);
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+        while (wanted > 1 && wanted * widths[i] > most) wanted = (wanted + 1) / 2;
+    return wanted;
+}
+
+/* Workgroups over which one token's keys are spread. */
+static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
+    if (s->model->d->is_cpu) return 1;
+    uint32_t groups = SPLIT_GROUPS / s->model->manifest.model.kv_heads;
+    return max_u32(1, min_u32(groups, keys / SPLIT_KEYS));
+}
+
 /* One row per buffer of session_buffers, in its order, then the KV buffers. */
 static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     const model_config *m = &s->model->manifest.model;
     uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
     uint64_t kv_dim = (uint64_t)m->kv_heads * m->head_dim;
+    uint32_t splits = max_u32(s->splits[LAYER_FULL], s->splits[LAYER_SLIDING]);
     const gpu_buffer_desc fixed[SESSION_BUFFERS] = {
         {sizeof(step_state), "state"},
         {chunk * 4, "ids"},
         {RING_TOKENS * 4, "ring"},
         {(uint64_t)m->vocab * 4, "counts"},
-        {(uint64_t)s->context * m->head_dim * f, "rope"},
+        {rope_bytes(s, LAYER_FULL), "rope"},
+        {rope_bytes(s, LAYER_SLIDING), "rope of sliding layers"},
         {chunk * m->dim * f, "x"},
         {chunk * m->dim * f, "normed"},
         {chunk * (q_dim + 2 * kv_dim) * f, "qkv"},
         {chunk * q_dim * f, "attended"},
-        {(uint64_t)s->splits * m->heads * (m->head_dim + 2) * f, "partial"},
+        {(uint64_t)splits * m->heads * (m->head_dim + 2) * f, "partial"},
         {chunk * 2 * m->hidden * f, "gate_up"},
         {chunk * m->hidden * f, "activated"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
     };
     memcpy(out, fixed, sizeof fixed);
-    uint64_t element = s->kv == KV_F16 ? 2 : 4;
     for (uint32_t i = 0; i < m->layers; i++)
         out[SESSION_BUFFERS + i] =
-            (gpu_buffer_desc){2 * (uint64_t)s->context * kv_dim * element, "kv"};
+            (gpu_buffer_desc){kv_layer_bytes(m, s->kv, s->slots[m->layer_kinds[i]]), "kv"};
 }
 
 static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uint32_t count) {
@@ -74,12 +99,16 @@ static doppler_status write_rope(doppler_session *s) {
     float *rows = malloc((size_t)ROPE_ROWS * row_bytes);
     bool room = frequencies && rows;
     if (room) {
-        rope_frequencies(&m->rope, m->head_dim, frequencies);
-        for (uint32_t p = 0; p < s->context; p += ROPE_ROWS) {
-            uint32_t count = min_u32(ROPE_ROWS, s->context - p);
-            rope_rows(frequencies, m->head_dim, p, count, rows);
-            gpu_write(s->model->d->g, s->buffers.rope, (uint64_t)p * row_bytes, rows,
-                      (size_t)count * row_bytes);
+        for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
+            if (!model_has_kind(m, (layer_kind)kind)) continue;
+            const rope_config *r = &m->rope[kind];
+            rope_frequencies(r, m->head_dim, frequencies);
+            for (uint32_t p = 0; p < s->context; p += ROPE_ROWS) {
+                uint32_t count = min_u32(ROPE_ROWS, s->context - p);
+                rope_rows(frequencies, rope_table_scale(r), m->head_dim, p, count, rows);
+                gpu_write(s->model->d->g, s->buffers.rope[kind], (uint64_t)p * row_bytes, rows,
+                          (size_t)count * row_bytes);
+            }
         }
     }
     free(frequencies);
@@ -110,9 +139,13 @@ static void buffers_done(doppler_status status, void *user) {
     if (status) created(s, status);
 }
 
+static uint32_t buffer_count(const doppler_session *s) {
+    return SESSION_BUFFERS + s->model->manifest.model.layers;
+}
+
 static doppler_status allocate(doppler_session *s) {
     doppler *d = s->model->d;
-    uint32_t layers = s->model->manifest.model.layers, count = SESSION_BUFFERS + layers;
+    uint32_t layers = s->model->manifest.model.layers, count = buffer_count(s);
     gpu_buffer_desc *descs = calloc(count, sizeof *descs);
     gpu_buffer *handles = calloc(count, sizeof *handles);
     s->kv_buffers = calloc(layers, sizeof *s->kv_buffers);
@@ -143,25 +176,56 @@ static doppler_status check_options(doppler_model *m, const doppler_session_opti
     return DOPPLER_OK;
 }
 
+/* Every number of a session; no memory. */
+static doppler_status plan(doppler_model *m, const doppler_session_options *options,
+                           doppler_session *s) {
+    doppler_session_options o = options ? *options : (doppler_session_options){0};
+    doppler_status status = check_options(m, &o);
+    if (status) return status;
+    const model_config *c = &m->manifest.model;
+    s->model = m;
+    s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
+    uint32_t grid = gpu_get_limits(m->d->g)->grid;      /* a workgroup for each token */
+    s->chunk = min_u32(min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context), grid);
+    s->chunk = fitting_chunk(s, s->chunk);
+    s->kv = o.kv == DOPPLER_KV_F32 ? KV_F32 : KV_F16;
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++)
+        s->slots[kind] = kv_slots(c, (layer_kind)kind, s->context, s->chunk);
+    s->splits[LAYER_FULL] = key_splits(s, s->context);
+    s->splits[LAYER_SLIDING] = key_splits(s, min_u32(s->context, c->window));
+    uint64_t logits_bytes = gpu_get_limits(m->d->g)->binding_bytes;
+    if (logits_bytes > LOGITS_BYTES) logits_bytes = LOGITS_BYTES;
+    s->logit_rows = max_u32(1, min_u32(s->chunk, (uint32_t)(logits_bytes / 4) / c->vocab));
+    return DOPPLER_OK;
+}
+
+doppler_status doppler_session_memory(doppler_model *m, const doppler_session_options *options,
+                                      doppler_memory *out) {
+    doppler_session s = {0};
+    *out = (doppler_memory){.weights = m->weights.gpu_bytes};
+    doppler_status status = plan(m, options, &s);
+    if (status) return status;
+    gpu_buffer_desc *descs = calloc(buffer_count(&s), sizeof *descs);
+    if (!descs) return fail(&m->d->error, DOPPLER_NO_MEMORY, "plan of a session");
+    plan_buffers(&s, descs);
+    for (uint32_t i = 0; i < buffer_count(&s); i++)
+        *(i < SESSION_BUFFERS ? &out->work : &out->kv) += descs[i].bytes;
+    status = check_limits(m->d, descs, buffer_count(&s));
+    free(descs);
+    return status;
+}
+
 doppler_status doppler_session_create(doppler_model *m, const doppler_session_options *options,
                                       doppler_session **session, doppler_done_fn done,
                                       void *user) {
     *session = NULL;
-    doppler_session_options o = options ? *options : (doppler_session_options){0};
-    doppler_status status = check_options(m, &o);
-    if (status) return status;
     doppler_session *s = calloc(1, sizeof *s);
     if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
-    const model_config *c = &m->manifest.model;
-    s->model = m;
-    s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
-    s->chunk = min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context);
-    s->chunk = min_u32(s->chunk, gpu_get_limits(m->d->g)->grid);   /* a workgroup for each token */
-    s->kv = o.kv == DOPPLER_KV_F32 ? KV_F32 : KV_F16;
-    s->splits = m->d->is_cpu ? 1
-                             : max_u32(1, min_u32(SPLIT_GROUPS / c->kv_heads,
-                                                  s->context / SPLIT_KEYS));
-    s->logit_rows = max_u32(1, min_u32(s->chunk, LOGITS_BYTES / 4 / c->vocab));
+    doppler_status status = plan(m, options, s);
+    if (status) {
+        free(s);
+        return status;
+    }
     s->created = done;
     s->created_user = user;
     status = allocate(s);
@@ -175,7 +239,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
 
 void doppler_session_destroy(doppler_session *s) {
     if (!s) return;
-    assert(!s->generation && !s->logits_pass);
+    assert(!s->generation && !s->logits_pass && !s->trace_pass);
     gpu *g = s->model->d->g;
     const recorded *lists[] = {&s->chunk_list, &s->last_list, &s->decode_list};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
@@ -227,7 +291,7 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
     error *e = &s->model->d->error;
     uint32_t vocab = s->model->manifest.model.vocab;
     if (s->model->d->lost) return fail(e, DOPPLER_DEVICE_LOST, "the GPU device was lost");
-    if (!s->ready || s->generation || s->logits_pass)
+    if (!s->ready || s->generation || s->logits_pass || s->trace_pass)
         return fail(e, DOPPLER_BUSY, "the session is %s", s->ready ? "running" : "not ready");
     if (count == 0) return fail(e, DOPPLER_BAD_ARGUMENT, "no tokens");
     if (count > s->context)
@@ -241,5 +305,5 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
 }
 
 void doppler_cancel(doppler_session *s) {
-    if (!generation_cancel(s)) logits_cancel(s);
+    if (!generation_cancel(s) && !logits_cancel(s)) trace_cancel(s);
 }

@@ -187,9 +187,9 @@ void convert_describe(const convert *c, text *out) {
     manifest_write(&c->m, out);
     for (uint32_t i = 0; i < c->input.source_count; i++) {
         const source_tensor *s = &c->input.sources[i];
-        text_format(out, "%s %s %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 "\n",
+        text_format(out, "%s %s %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %g\n",
                     s->name, source_types[s->type].name, s->file, s->offset, s->bytes,
-                    s->interleaved_head);
+                    s->interleaved_head, (double)s->add);
     }
 }
 

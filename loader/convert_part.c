@@ -89,7 +89,7 @@ static bool keeps(const source_tensor *s, const rdrr_tensor *t) {
 
 /* Whether they are stored byte by byte as they are. */
 static bool is_copied(const source_tensor *s, const rdrr_tensor *t) {
-    return source_types[s->type].block_weights == 1 && !s->interleaved_head &&
+    return source_types[s->type].block_weights == 1 && !s->interleaved_head && s->add == 0 &&
            repack_format(s->type) == t->format;
 }
 
@@ -124,6 +124,7 @@ static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     repack_decode(s->type, bytes, s->cols, matrix ? p->decoded : p->unordered);
     if (!matrix) order_vector(s, p->unordered, p->decoded);
     float limit = largest(t->format);
+    for (uint32_t i = 0; s->add != 0 && i < s->cols; i++) p->decoded[i] += s->add;
     for (uint32_t i = 0; i < s->cols; i++)
         if (!(fabsf(p->decoded[i]) <= limit))
             return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\": row %u, column %u is %g, which %s "

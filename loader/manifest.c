@@ -134,34 +134,74 @@ static doppler_status read_factors(reading *r, const char *what, const json *obj
     return DOPPLER_OK;
 }
 
-static doppler_status read_rope(reading *r, const json *model, model_config *c) {
-    rope_config *rope = &c->rope;
-    static const char what[] = RDRR_MANIFEST ": model.rope";
-    static const char *const names[ROPE_COUNT][7] = {
-        [ROPE_DEFAULT] = {"type", "theta"},
-        [ROPE_LINEAR] = {"type", "theta", "factor"},
-        [ROPE_LLAMA3] = {"type", "theta", "factor", "low_freq_factor", "high_freq_factor",
-                         "original_context"},
-        [ROPE_FACTORS] = {"type", "theta", "factors"},
-    };
+/* A rope's fields are those of its type, no others. */
+static doppler_status only_rope(reading *r, const char *what, const json *object, rope_type type) {
+    const char *names[ROPE_FIELDS + 4] = {"type"};
+    uint32_t count = 1;
+    for (size_t i = 0; i < ROPE_FIELDS; i++)
+        if (rope_has(type, &rope_fields[i])) names[count++] = rope_fields[i].name;
+    if (rope_has_context(type)) names[count++] = "original_context";
+    if (type == ROPE_YARN) names[count++] = "truncate";
+    if (type == ROPE_FACTORS) names[count++] = "factors";
+    return only(r, what, object, names);
+}
+
+static doppler_status read_rope(reading *r, const json *ropes, layer_kind kind,
+                                model_config *c) {
+    rope_config *rope = &c->rope[kind];
+    const char *key = layer_kind_names[kind], *type;
+    char what[WHAT_BYTES];
+    snprintf(what, sizeof what, RDRR_MANIFEST ": model.rope.%s", key);
     const json *object;
-    doppler_status status = member(r, RDRR_MANIFEST ": model", model, "rope", JSON_OBJECT, &object);
-    const char *type;
+    doppler_status status = member(r, RDRR_MANIFEST ": model.rope", ropes, key, JSON_OBJECT,
+                                   &object);
     if (status || (status = json_string(r->e, what, object, "type", &type))) return status;
     rope->type = rope_by_name(type);
     if (rope->type == ROPE_COUNT)
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: type \"%.60s\" is not known", what, type);
-    if ((status = only(r, what, object, names[rope->type]))) return status;
-    if ((status = json_f32(r->e, what, object, "theta", &rope->theta))) return status;
-    if (rope->type == ROPE_DEFAULT) return DOPPLER_OK;
-    if (rope->type == ROPE_FACTORS) return read_factors(r, what, object, rope, c->head_dim / 2);
-    if ((status = json_f32(r->e, what, object, "factor", &rope->factor))) return status;
-    if (rope->type == ROPE_LINEAR) return DOPPLER_OK;
-    if ((status = json_f32(r->e, what, object, "low_freq_factor", &rope->low_freq_factor)) ||
-        (status = json_f32(r->e, what, object, "high_freq_factor", &rope->high_freq_factor)))
+    if ((status = only_rope(r, what, object, rope->type))) return status;
+    for (size_t i = 0; i < ROPE_FIELDS; i++) {
+        float value;
+        if (!rope_has(rope->type, &rope_fields[i])) continue;
+        if ((status = json_f32(r->e, what, object, rope_fields[i].name, &value))) return status;
+        memcpy((char *)rope + rope_fields[i].offset, &value, sizeof value);
+    }
+    if (rope_has_context(rope->type) &&
+        (status = json_u32(r->e, what, object, "original_context", 1, MODEL_MAX_CONTEXT,
+                           &rope->original_context)))
         return status;
-    return json_u32(r->e, what, object, "original_context", 1, MODEL_MAX_CONTEXT,
-                    &rope->original_context);
+    if (rope->type == ROPE_YARN)
+        return read_bool(r, what, object, "truncate", &rope->truncate);
+    return rope->type == ROPE_FACTORS ? read_factors(r, what, object, rope, c->head_dim / 2)
+                                      : DOPPLER_OK;
+}
+
+/* The kind of each layer, and the rope of each kind that occurs. */
+static doppler_status read_kinds(reading *r, const char *what, const json *object,
+                                 model_config *c) {
+    const json *kinds, *ropes;
+    doppler_status status = member(r, what, object, "layer_kinds", JSON_ARRAY, &kinds);
+    if (status || (status = member(r, what, object, "rope", JSON_OBJECT, &ropes))) return status;
+    if (kinds->count != c->layers)
+        return fail(r->e, DOPPLER_BAD_FILE, "%s: %u layer_kinds, the model has %u layers", what,
+                    kinds->count, c->layers);
+    uint32_t i = 0;
+    for (const json *node = kinds->first; node; node = node->next) {
+        const char *name = node->type == JSON_STRING ? node->text : "";
+        layer_kind kind = layer_kind_by_name(name);
+        if (kind == LAYER_KINDS)
+            return fail(r->e, DOPPLER_UNSUPPORTED, "%s: layer_kinds[%u] \"%.60s\" is not known",
+                        what, i, name);
+        c->layer_kinds[i++] = (uint8_t)kind;
+    }
+    const char *names[LAYER_KINDS + 1] = {NULL};
+    uint32_t count = 0;
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++)
+        if (model_has_kind(c, (layer_kind)kind)) names[count++] = layer_kind_names[kind];
+    if ((status = only(r, RDRR_MANIFEST ": model.rope", ropes, names))) return status;
+    for (uint32_t kind = 0; kind < LAYER_KINDS && !status; kind++)
+        if (model_has_kind(c, (layer_kind)kind)) status = read_rope(r, ropes, (layer_kind)kind, c);
+    return status;
 }
 
 static doppler_status read_model_names(reading *r, const char *what, const json *object,
@@ -169,7 +209,7 @@ static doppler_status read_model_names(reading *r, const char *what, const json 
     const char *architecture, *activation;
     doppler_status status = json_string(r->e, what, object, "architecture", &architecture);
     if (status) return status;
-    if (strcmp(architecture, "llama"))
+    if (!model_architecture_known(architecture))
         return fail(r->e, DOPPLER_UNSUPPORTED, "%s: architecture \"%.60s\" is not known", what,
                     architecture);
     snprintf(c->architecture, sizeof c->architecture, "%s", architecture);
@@ -184,8 +224,9 @@ static doppler_status read_model(reading *r, const json *root) {
     static const char what[] = RDRR_MANIFEST ": model";
     static const char *const names[] = {
         "architecture", "layers", "dim", "hidden", "heads", "kv_heads", "head_dim", "vocab",
-        "context", "norm_eps", "attention_scale", "activation", "tied_head", "attention_bias",
-        "attention_out_bias", "mlp_bias", "rope", NULL};
+        "context", "window", "norm_eps", "attention_scale", "embedding_scale", "activation",
+        "tied_head", "attention_bias", "attention_out_bias", "mlp_bias", "qk_norm", "post_norms",
+        "layer_kinds", "rope", NULL};
     model_config *c = &r->m->model;
     const struct { const char *key; uint32_t max, *out; } sizes[] = {
         {"layers", MODEL_MAX_LAYERS, &c->layers},
@@ -204,14 +245,21 @@ static doppler_status read_model(reading *r, const json *root) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if ((status = json_u32(r->e, what, object, sizes[i].key, 1, sizes[i].max, sizes[i].out)))
             return status;
-    if ((status = json_f32(r->e, what, object, "norm_eps", &c->norm_eps)) ||
-        (status = json_f32(r->e, what, object, "attention_scale", &c->attention_scale)) ||
-        (status = read_bool(r, what, object, "tied_head", &c->tied_head)) ||
-        (status = read_bool(r, what, object, "attention_bias", &c->attention_bias)) ||
-        (status = read_bool(r, what, object, "attention_out_bias", &c->attention_out_bias)) ||
-        (status = read_bool(r, what, object, "mlp_bias", &c->mlp_bias)))
+    const struct { const char *key; float *out; } reals[] = {
+        {"norm_eps", &c->norm_eps}, {"attention_scale", &c->attention_scale},
+        {"embedding_scale", &c->embedding_scale}};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if ((status = json_f32(r->e, what, object, reals[i].key, reals[i].out))) return status;
+    const struct { const char *key; bool *out; } flags[] = {
+        {"tied_head", &c->tied_head},   {"attention_bias", &c->attention_bias},
+        {"mlp_bias", &c->mlp_bias},     {"attention_out_bias", &c->attention_out_bias},
+        {"qk_norm", &c->qk_norm},       {"post_norms", &c->post_norms},
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if ((status = read_bool(r, what, object, flags[i].key, flags[i].out))) return status;
+    if ((status = json_u32(r->e, what, object, "window", 0, MODEL_MAX_CONTEXT, &c->window)))
         return status;
-    return read_rope(r, object, c);
+    return read_kinds(r, what, object, c);
 }
 
 static doppler_status read_tokens(reading *r, const json *root) {

@@ -2,6 +2,7 @@
  * two spaces a level, one line per shard and per tensor, floats in the fewest digits (6 to 9)
  * that an f32 survives. So the same package has the same bytes and the same id everywhere. */
 #include "loader/manifest.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,23 @@ static void add_factors(text *out, const rope_config *rope, uint32_t count) {
 
 static const char *boolean(bool b) { return b ? "true" : "false"; }
 
+static void add_rope(text *out, const rope_config *rope, uint32_t head_dim) {
+    text_format(out, "{\"type\": \"%s\"", rope_names[rope->type]);
+    for (size_t i = 0; i < ROPE_FIELDS; i++) {
+        float value;
+        if (!rope_has(rope->type, &rope_fields[i])) continue;
+        memcpy(&value, (const char *)rope + rope_fields[i].offset, sizeof value);
+        text_format(out, ", ");
+        add_float(out, rope_fields[i].name, value);
+    }
+    if (rope_has_context(rope->type))
+        text_format(out, ", \"original_context\": %u", rope->original_context);
+    if (rope->type == ROPE_YARN)
+        text_format(out, ", \"truncate\": %s", boolean(rope->truncate));
+    if (rope->type == ROPE_FACTORS) add_factors(out, rope, head_dim / 2);
+    text_format(out, "}");
+}
+
 static void add_model(text *out, const model_config *c) {
     text_format(out, "  \"model\": {\n    ");
     add_string(out, "architecture", c->architecture);
@@ -52,32 +70,33 @@ static void add_model(text *out, const model_config *c) {
                 c->dim, c->hidden);
     text_format(out, "    \"heads\": %u,\n    \"kv_heads\": %u,\n    \"head_dim\": %u,\n",
                 c->heads, c->kv_heads, c->head_dim);
-    text_format(out, "    \"vocab\": %u,\n    \"context\": %u,\n", c->vocab, c->context);
+    text_format(out, "    \"vocab\": %u,\n    \"context\": %u,\n    \"window\": %u,\n",
+                c->vocab, c->context, c->window);
     text_format(out, "    ");
     add_float(out, "norm_eps", c->norm_eps);
     text_format(out, ",\n    ");
     add_float(out, "attention_scale", c->attention_scale);
+    text_format(out, ",\n    ");
+    add_float(out, "embedding_scale", c->embedding_scale);
     text_format(out, ",\n    \"activation\": \"%s\",\n    \"tied_head\": %s,\n",
                 activation_names[c->activation], boolean(c->tied_head));
     text_format(out, "    \"attention_bias\": %s,\n    \"attention_out_bias\": %s,\n",
                 boolean(c->attention_bias), boolean(c->attention_out_bias));
-    text_format(out, "    \"mlp_bias\": %s,\n", boolean(c->mlp_bias));
-    const rope_config *rope = &c->rope;
-    text_format(out, "    \"rope\": {\"type\": \"%s\", ", rope_names[rope->type]);
-    add_float(out, "theta", rope->theta);
-    if (rope->type == ROPE_FACTORS) add_factors(out, rope, c->head_dim / 2);
-    else if (rope->type != ROPE_DEFAULT) {
-        text_format(out, ", ");
-        add_float(out, "factor", rope->factor);
+    text_format(out, "    \"mlp_bias\": %s,\n    \"qk_norm\": %s,\n    \"post_norms\": %s,\n",
+                boolean(c->mlp_bias), boolean(c->qk_norm), boolean(c->post_norms));
+    assert(c->layers <= MODEL_MAX_LAYERS);
+    text_format(out, "    \"layer_kinds\": [");
+    for (uint32_t i = 0; i < c->layers; i++)
+        text_format(out, "%s\"%s\"", i ? ", " : "", layer_kind_names[c->layer_kinds[i]]);
+    text_format(out, "],\n    \"rope\": {");
+    bool first = true;
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
+        if (!model_has_kind(c, (layer_kind)kind)) continue;
+        text_format(out, "%s\n      \"%s\": ", first ? "" : ",", layer_kind_names[kind]);
+        add_rope(out, &c->rope[kind], c->head_dim);
+        first = false;
     }
-    if (rope->type == ROPE_LLAMA3) {
-        text_format(out, ", ");
-        add_float(out, "low_freq_factor", rope->low_freq_factor);
-        text_format(out, ", ");
-        add_float(out, "high_freq_factor", rope->high_freq_factor);
-        text_format(out, ", \"original_context\": %u", rope->original_context);
-    }
-    text_format(out, "}\n  },\n");
+    text_format(out, "\n    }\n  },\n");
 }
 
 static void add_tokens(text *out, const model_config *c) {

@@ -65,10 +65,10 @@ static bool binds(const planner *p, uint64_t bytes) {
 }
 
 static doppler_status new_buffer(planner *p, uint64_t bytes, const char *label, uint32_t layer) {
-    if (!binds(p, bytes))
+    if (bytes > p->limits->buffer_bytes)
         return fail(p->e, DOPPLER_UNSUPPORTED,
-                    "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device binds at most %" PRIu64,
-                    layer, label, bytes, p->limits->binding_bytes);
+                    "layer %" PRIu32 " %s: %" PRIu64 " bytes, this device holds at most %" PRIu64,
+                    layer, label, bytes, p->limits->buffer_bytes);
     assert(p->w->buffer_count < p->buffer_room);
     char name[64];
     int length = snprintf(name, sizeof name, "%s %" PRIu32, label, layer);
@@ -97,7 +97,12 @@ static doppler_status plan_projection(planner *p, const group *g, uint32_t layer
             rows += t->rows;
             members++;
         }
-        uint64_t bytes = rows * format_row_bytes(first->format, first->cols);
+        uint64_t row_bytes = format_row_bytes(first->format, first->cols);
+        uint64_t bytes = rows * row_bytes;
+        if (row_bytes * OP_SLAB_ROWS > p->limits->binding_bytes)
+            return fail(p->e, DOPPLER_UNSUPPORTED, "layer %" PRIu32 " %s: %d rows of %" PRIu64
+                        " bytes, this device binds at most %" PRIu64, layer, g->label,
+                        OP_SLAB_ROWS, row_bytes, p->limits->binding_bytes);
         uint32_t n = out->count++;
         out->part[n] = (matrix){first->format, rows, first->cols, p->w->buffer_count, 0};
         out->first[n] = out->rows;
@@ -127,6 +132,10 @@ static doppler_status plan_layer(planner *p, uint32_t layer) {
     }
     l->attn_norm = place_vector(p, ROLE_ATTN_NORM, layer);
     l->ffn_norm = place_vector(p, ROLE_FFN_NORM, layer);
+    l->q_norm = place_vector(p, ROLE_ATTN_Q_NORM, layer);
+    l->k_norm = place_vector(p, ROLE_ATTN_K_NORM, layer);
+    l->attn_post_norm = place_vector(p, ROLE_ATTN_POST_NORM, layer);
+    l->ffn_post_norm = place_vector(p, ROLE_FFN_POST_NORM, layer);
     return DOPPLER_OK;
 }
 

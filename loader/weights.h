@@ -26,7 +26,8 @@ typedef struct layer_weights {
     projection attn_out;         /* [dim, heads * head_dim] */
     projection gate_up;          /* [2 * hidden, dim] */
     projection down;             /* [dim, hidden] */
-    uint32_t attn_norm, ffn_norm;          /* elements of vectors */
+    uint32_t attn_norm, ffn_norm;          /* elements of vectors; those that are not: OP_NO_BIAS */
+    uint32_t q_norm, k_norm, attn_post_norm, ffn_post_norm;
 } layer_weights;
 
 /* A contiguous piece of a shard and where it goes. */
@@ -52,8 +53,9 @@ typedef struct weights {
     uint64_t gpu_bytes;
 } weights;
 
-/* Plans every buffer. Fails with NO_MEMORY, or UNSUPPORTED naming the matrix that the device
- * cannot bind. Handles are filled by weights_bind once the buffers exist. */
+/* Plans every buffer. Matrices larger than the device can bind are bound in slabs of rows (op.h).
+ * Fails with NO_MEMORY, or UNSUPPORTED naming what the device cannot hold or bind. Handles are
+ * filled by weights_bind once the buffers exist. */
 doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_limits *limits,
                             weights *w);
 /* Copies w->buffers[i] into every matrix that the plan laid there. */

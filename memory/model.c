@@ -2,12 +2,32 @@
  * every description of a model must pass, whichever file it came from. */
 #include "memory/model.h"
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-const char *const activation_names[ACTIVATION_COUNT] = {[ACTIVATION_SILU] = "silu"};
+const char *const model_architectures[] = {"llama", "mistral", "gemma3", NULL};
+const char *const activation_names[ACTIVATION_COUNT] = {
+    [ACTIVATION_SILU] = "silu", [ACTIVATION_GELU_TANH] = "gelu_tanh"};
+const char *const layer_kind_names[LAYER_KINDS] = {
+    [LAYER_FULL] = "full", [LAYER_SLIDING] = "sliding"};
 const char *const rope_names[ROPE_COUNT] = {
     [ROPE_DEFAULT] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3",
-    [ROPE_FACTORS] = "factors"};
+    [ROPE_YARN] = "yarn", [ROPE_FACTORS] = "factors"};
+
+#define BIT(type) (1u << ROPE_##type)
+const rope_field rope_fields[ROPE_FIELDS] = {
+    {"theta", offsetof(rope_config, theta), (1u << ROPE_COUNT) - 1},
+    {"factor", offsetof(rope_config, factor), BIT(LINEAR) | BIT(LLAMA3) | BIT(YARN)},
+    {"low_freq_factor", offsetof(rope_config, low_freq_factor), BIT(LLAMA3)},
+    {"high_freq_factor", offsetof(rope_config, high_freq_factor), BIT(LLAMA3)},
+    {"beta_fast", offsetof(rope_config, beta_fast), BIT(YARN)},
+    {"beta_slow", offsetof(rope_config, beta_slow), BIT(YARN)},
+    {"attention_factor", offsetof(rope_config, attention_factor), BIT(YARN)},
+};
+
+bool rope_has(rope_type type, const rope_field *field) { return field->types >> type & 1; }
+
+bool rope_has_context(rope_type type) { return (BIT(LLAMA3) | BIT(YARN)) >> type & 1; }
 
 const role_info roles[ROLE_COUNT] = {
 #define X(role, name, per_layer, matrix) [ROLE_##role] = {name, per_layer, matrix},
@@ -16,9 +36,9 @@ const role_info roles[ROLE_COUNT] = {
 };
 
 /* A role's rows and cols are one of these sizes of the model. */
-enum { SIZE_1, SIZE_DIM, SIZE_HIDDEN, SIZE_VOCAB, SIZE_Q, SIZE_KV, SIZE_COUNT };
+enum { SIZE_1, SIZE_DIM, SIZE_HIDDEN, SIZE_VOCAB, SIZE_Q, SIZE_KV, SIZE_HEAD, SIZE_COUNT };
 /* When a model has the role. */
-enum { ALWAYS, UNTIED, QKV_BIAS, OUT_BIAS, MLP_BIAS, CONDITION_COUNT };
+enum { ALWAYS, UNTIED, QKV_BIAS, OUT_BIAS, MLP_BIAS, QK_NORM, POST_NORMS, CONDITION_COUNT };
 
 static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
     [ROLE_EMBEDDING] = {SIZE_VOCAB, SIZE_DIM, ALWAYS},
@@ -33,6 +53,9 @@ static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
     [ROLE_ATTN_K_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
     [ROLE_ATTN_V_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
     [ROLE_ATTN_O_BIAS] = {SIZE_1, SIZE_DIM, OUT_BIAS},
+    [ROLE_ATTN_Q_NORM] = {SIZE_1, SIZE_HEAD, QK_NORM},
+    [ROLE_ATTN_K_NORM] = {SIZE_1, SIZE_HEAD, QK_NORM},
+    [ROLE_ATTN_POST_NORM] = {SIZE_1, SIZE_DIM, POST_NORMS},
     [ROLE_FFN_NORM] = {SIZE_1, SIZE_DIM, ALWAYS},
     [ROLE_FFN_GATE] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
     [ROLE_FFN_UP] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
@@ -40,6 +63,7 @@ static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
     [ROLE_FFN_GATE_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
     [ROLE_FFN_UP_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
     [ROLE_FFN_DOWN_BIAS] = {SIZE_1, SIZE_DIM, MLP_BIAS},
+    [ROLE_FFN_POST_NORM] = {SIZE_1, SIZE_DIM, POST_NORMS},
 };
 
 tensor_role role_by_name(const char *name) {
@@ -60,6 +84,24 @@ rope_type rope_by_name(const char *name) {
     return ROPE_COUNT;
 }
 
+layer_kind layer_kind_by_name(const char *name) {
+    for (uint32_t i = 0; i < LAYER_KINDS; i++)
+        if (!strcmp(layer_kind_names[i], name)) return (layer_kind)i;
+    return LAYER_KINDS;
+}
+
+bool model_architecture_known(const char *name) {
+    for (const char *const *known = model_architectures; *known; known++)
+        if (!strcmp(*known, name)) return true;
+    return false;
+}
+
+bool model_has_kind(const model_config *m, layer_kind kind) {
+    for (uint32_t i = 0; i < m->layers; i++)
+        if (m->layer_kinds[i] == kind) return true;
+    return false;
+}
+
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols) {
     const uint32_t sizes[SIZE_COUNT] = {
         [SIZE_1] = 1,
@@ -68,6 +110,7 @@ bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, u
         [SIZE_VOCAB] = m->vocab,
         [SIZE_Q] = m->heads * m->head_dim,
         [SIZE_KV] = m->kv_heads * m->head_dim,
+        [SIZE_HEAD] = m->head_dim,
     };
     const bool conditions[CONDITION_COUNT] = {
         [ALWAYS] = true,
@@ -75,6 +118,8 @@ bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, u
         [QKV_BIAS] = m->attention_bias,
         [OUT_BIAS] = m->attention_out_bias,
         [MLP_BIAS] = m->mlp_bias,
+        [QK_NORM] = m->qk_norm,
+        [POST_NORMS] = m->post_norms,
     };
     *rows = sizes[shapes[role].rows];
     *cols = sizes[shapes[role].cols];
@@ -85,24 +130,45 @@ static bool positive(float x) { return isfinite(x) && x > 0; }
 
 static doppler_status check_rope(error *e, const char *what, const rope_config *r,
                                  uint32_t head_dim) {
-    if (!positive(r->theta)) return fail(e, DOPPLER_BAD_FILE, "%s: rope theta %g", what,
-                                         (double)r->theta);
-    if (r->type == ROPE_DEFAULT) return DOPPLER_OK;
+    for (size_t i = 0; i < ROPE_FIELDS; i++) {
+        float value;
+        memcpy(&value, (const char *)r + rope_fields[i].offset, sizeof value);
+        if (rope_has(r->type, &rope_fields[i]) && !positive(value))
+            return fail(e, DOPPLER_BAD_FILE, "%s: rope %s %g", what, rope_fields[i].name,
+                        (double)value);
+    }
     for (uint32_t i = 0; r->type == ROPE_FACTORS && i < head_dim / 2; i++)
         if (!positive(r->factors[i]))
             return fail(e, DOPPLER_BAD_FILE, "%s: rope factors[%u] is %g", what, i,
                         (double)r->factors[i]);
-    if (r->type == ROPE_FACTORS) return DOPPLER_OK;
-    if (!positive(r->factor)) return fail(e, DOPPLER_BAD_FILE, "%s: rope factor %g", what,
-                                          (double)r->factor);
-    if (r->type == ROPE_LINEAR) return DOPPLER_OK;
-    if (!positive(r->low_freq_factor) || !positive(r->high_freq_factor) ||
-        r->low_freq_factor >= r->high_freq_factor)
+    if (r->type == ROPE_LLAMA3 && r->low_freq_factor >= r->high_freq_factor)
         return fail(e, DOPPLER_BAD_FILE, "%s: rope low_freq_factor %g and high_freq_factor %g",
                     what, (double)r->low_freq_factor, (double)r->high_freq_factor);
-    if (r->original_context == 0 || r->original_context > MODEL_MAX_CONTEXT)
+    if (r->type == ROPE_YARN && (r->beta_slow > r->beta_fast || r->theta <= 1))
+        return fail(e, DOPPLER_BAD_FILE, "%s: rope beta_slow %g, beta_fast %g and theta %g", what,
+                    (double)r->beta_slow, (double)r->beta_fast, (double)r->theta);
+    if (rope_has_context(r->type) &&
+        (r->original_context == 0 || r->original_context > MODEL_MAX_CONTEXT))
         return fail(e, DOPPLER_BAD_FILE, "%s: rope original context %u, 1 to %u are possible",
                     what, r->original_context, MODEL_MAX_CONTEXT);
+    return DOPPLER_OK;
+}
+
+/* Kinds of layers, their window and their rotations. */
+static doppler_status check_kinds(error *e, const char *what, const model_config *m) {
+    for (uint32_t i = 0; i < m->layers; i++)
+        if (m->layer_kinds[i] >= LAYER_KINDS)
+            return fail(e, DOPPLER_BAD_FILE, "%s: layer %u is of kind %u", what, i,
+                        m->layer_kinds[i]);
+    bool sliding = model_has_kind(m, LAYER_SLIDING);
+    if (sliding != (m->window != 0) || m->window > MODEL_MAX_CONTEXT)
+        return fail(e, DOPPLER_BAD_FILE, "%s: window %u, %s", what, m->window,
+                    sliding ? "which sliding layers cannot have" : "but no layer is sliding");
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
+        if (!model_has_kind(m, (layer_kind)kind)) continue;
+        doppler_status status = check_rope(e, what, &m->rope[kind], m->head_dim);
+        if (status) return status;
+    }
     return DOPPLER_OK;
 }
 
@@ -142,12 +208,14 @@ doppler_status model_check(error *e, const char *what, const model_config *m) {
         if (rows[i].value % 32)
             return fail(e, DOPPLER_UNSUPPORTED, "%s: %s is %u, which is no multiple of 32", what,
                         rows[i].name, rows[i].value);
-    if (!positive(m->norm_eps))
-        return fail(e, DOPPLER_BAD_FILE, "%s: norm_eps %g", what, (double)m->norm_eps);
-    if (!positive(m->attention_scale))
-        return fail(e, DOPPLER_BAD_FILE, "%s: attention_scale %g", what,
-                    (double)m->attention_scale);
-    doppler_status status = check_rope(e, what, &m->rope, m->head_dim);
+    const struct { const char *name; float value; } reals[] = {
+        {"norm_eps", m->norm_eps}, {"attention_scale", m->attention_scale},
+        {"embedding_scale", m->embedding_scale}};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if (!positive(reals[i].value))
+            return fail(e, DOPPLER_BAD_FILE, "%s: %s %g", what, reals[i].name,
+                        (double)reals[i].value);
+    doppler_status status = check_kinds(e, what, m);
     return status != DOPPLER_OK ? status : check_tokens(e, what, m);
 }
 

@@ -20,10 +20,15 @@ enum {
     MODEL_MAX_CONTEXT = 1 << 24
 };
 
-typedef enum model_activation { ACTIVATION_SILU, ACTIVATION_COUNT } model_activation;
+typedef enum model_activation {
+    ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_COUNT
+} model_activation;
+
+/* What a layer attends to: everything before, or the last `window` tokens. */
+typedef enum layer_kind { LAYER_FULL, LAYER_SLIDING, LAYER_KINDS } layer_kind;
 
 typedef enum rope_type {
-    ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_FACTORS, ROPE_COUNT
+    ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS, ROPE_COUNT
 } rope_type;
 
 /* Rotary position embedding, rotate-half, over the whole head (Su et al. 2021).
@@ -31,29 +36,40 @@ typedef enum rope_type {
 typedef struct rope_config {
     rope_type type;
     float theta;
-    float factor;                        /* linear, llama3 */
+    float factor;                        /* linear, llama3, yarn */
     float low_freq_factor, high_freq_factor;   /* llama3 */
-    uint32_t original_context;           /* llama3 */
+    float beta_fast, beta_slow;          /* yarn: rotations in original_context tokens */
+    float attention_factor;              /* yarn: of cos and sin */
+    uint32_t original_context;           /* llama3, yarn */
+    bool truncate;                       /* yarn: the ramp's ends are whole numbers */
     float factors[MODEL_MAX_HEAD_DIM / 2];     /* factors: inv_freq[i] is divided by factors[i] */
 } rope_config;
 
 typedef struct model_config {
-    char architecture[32];               /* "llama" */
+    char architecture[32];               /* one of model_architectures */
     uint32_t layers, dim, hidden, heads, kv_heads, head_dim, vocab, context;
+    uint32_t window;                     /* of sliding layers: query i sees j, i - window < j <= i;
+                                          * 0 where all are full */
     float norm_eps;
     float attention_scale;               /* usually head_dim^-0.5 */
+    float embedding_scale;               /* factor of embedding rows, not of the tied head's */
     model_activation activation;
     bool tied_head;                      /* logits use the embedding matrix */
     bool attention_bias;                 /* q, k, v biases exist */
     bool attention_out_bias;             /* o bias exists */
     bool mlp_bias;                       /* gate, up, down biases exist */
-    rope_config rope;
+    bool qk_norm;                        /* q and k are normalized per head, before the rotation */
+    bool post_norms;                     /* outputs of attention and MLP are normalized, too */
+    uint8_t layer_kinds[MODEL_MAX_LAYERS];     /* layer_kind of each layer */
+    rope_config rope[LAYER_KINDS];       /* of the kinds that occur */
     bool has_bos;
     uint32_t bos;                        /* informative: encode() asks the tokenizer instead */
     uint32_t stops[MODEL_MAX_STOPS], stop_count;
 } model_config;
 
-extern const char *const activation_names[ACTIVATION_COUNT];   /* "silu" */
+extern const char *const model_architectures[];                /* "llama" ...; NULL ends it */
+extern const char *const activation_names[ACTIVATION_COUNT];   /* "silu", "gelu_tanh" */
+extern const char *const layer_kind_names[LAYER_KINDS];        /* "full", "sliding" */
 extern const char *const rope_names[ROPE_COUNT];               /* "default", "linear" ... */
 
 /* X(role, name in manifests, per layer, is a matrix) Vectors are stored as f32.
@@ -71,13 +87,17 @@ extern const char *const rope_names[ROPE_COUNT];               /* "default", "li
     X(ATTN_K_BIAS, "attn_k_bias", 1, 0)                                       \
     X(ATTN_V_BIAS, "attn_v_bias", 1, 0)                                       \
     X(ATTN_O_BIAS, "attn_o_bias", 1, 0)                                       \
+    X(ATTN_Q_NORM, "attn_q_norm", 1, 0) /* [head_dim] */                      \
+    X(ATTN_K_NORM, "attn_k_norm", 1, 0) /* [head_dim] */                      \
+    X(ATTN_POST_NORM, "attn_post_norm", 1, 0)   /* [dim] */                   \
     X(FFN_NORM,   "ffn_norm",   1, 0)   /* [dim] */                           \
     X(FFN_GATE,   "ffn_gate",   1, 1)   /* [hidden, dim] */                   \
     X(FFN_UP,     "ffn_up",     1, 1)   /* [hidden, dim] */                   \
     X(FFN_DOWN,   "ffn_down",   1, 1)   /* [dim, hidden] */                   \
     X(FFN_GATE_BIAS, "ffn_gate_bias", 1, 0)                                   \
     X(FFN_UP_BIAS,   "ffn_up_bias",   1, 0)                                   \
-    X(FFN_DOWN_BIAS, "ffn_down_bias", 1, 0)
+    X(FFN_DOWN_BIAS, "ffn_down_bias", 1, 0)                                   \
+    X(FFN_POST_NORM, "ffn_post_norm", 1, 0)     /* [dim] */
 
 typedef enum tensor_role {
 #define X(role, name, per_layer, matrix) ROLE_##role,
@@ -89,9 +109,19 @@ typedef enum tensor_role {
 typedef struct role_info { const char *name; bool per_layer, matrix; } role_info;
 extern const role_info roles[ROLE_COUNT];
 
+/* The f32 fields of a rope_config and the types that have them, a bit for each. */
+typedef struct rope_field { const char *name; size_t offset; uint32_t types; } rope_field;
+enum { ROPE_FIELDS = 7 };
+extern const rope_field rope_fields[ROPE_FIELDS];
+bool rope_has(rope_type type, const rope_field *field);
+bool rope_has_context(rope_type type);                 /* original_context */
+
 tensor_role role_by_name(const char *name);            /* ROLE_COUNT when unknown */
 model_activation activation_by_name(const char *name); /* ACTIVATION_COUNT when unknown */
 rope_type rope_by_name(const char *name);              /* ROPE_COUNT when unknown */
+layer_kind layer_kind_by_name(const char *name);       /* LAYER_KINDS when unknown */
+bool model_architecture_known(const char *name);
+bool model_has_kind(const model_config *m, layer_kind kind);
 /* Shape the role must have in this model; false when the model has no such tensor. */
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
 /* Numbers that must fit each other and the kernels: every bound above, heads a multiple of

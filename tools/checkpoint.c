@@ -271,7 +271,7 @@ doppler_status checkpoint_describe(error *e, checkpoint *c) {
                                  &generation.data, &generation.bytes);
     if (status || (status = hf_config_parse(e, config, generation, &c->model))) return status;
     return hf_sources(e, &c->memory, &c->model, c->files, c->file_count, &c->sources,
-                      &c->source_count);
+                      &c->source_count, &c->vision_count);
 }
 
 doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **out) {

@@ -19,6 +19,7 @@ typedef struct checkpoint {
     model_config model;          /* from here on by checkpoint_describe */
     source_tensor *sources;
     uint32_t source_count;
+    uint32_t vision_count;       /* tensors passed over: those that look at images */
 } checkpoint;
 
 /* path: a folder with model.safetensors or its index, one with a package of doppler-gpu, or one

@@ -109,9 +109,12 @@ static doppler_status prepare(error *e, job *j) {
     return convert_create(e, &input, &j->c);
 }
 
-/* Each tensor that `keep` stores in another type. */
+/* What is left out, and each tensor that `keep` stores in another type. */
 static void tell_changes(const job *j) {
     const manifest *m = convert_manifest(j->c);
+    if (j->source.vision_count && !j->quiet)
+        fprintf(stderr, "%s: %" PRIu32 " tensors of its vision part are left out\n",
+                j->source.name, j->source.vision_count);
     for (uint32_t i = 0; i < m->tensor_count && !j->quiet; i++) {
         const rdrr_tensor *t = &m->tensors[i];
         source_type type = j->source.sources[i].type;

@@ -120,7 +120,8 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
             const safetensors_tensor *t = &c->files[f].tensors[i];
             entry *to = &l->entries[l->count++];
             tensor_role role;
-            bool known = hf_name_role(t->name, &role, &to->layer) == HF_NAME_ROLE;
+            bool known = hf_name_role(l->model ? l->model->architecture : "", t->name, &role,
+                                      &to->layer) == HF_NAME_ROLE;
             to->name = t->name;
             to->role = known ? roles[role].name : "";
             to->dtype = safetensors_dtypes[t->dtype].name;
@@ -173,7 +174,9 @@ static doppler_status list_doppler_gpu(error *e, checkpoint *c, error *why, list
         entry *to = &l->entries[l->count];
         tensor_role role;
         *to = (entry){.name = t->name, .role = "", .dtype = t->dtype, .bytes = t->bytes};
-        if (hf_name_role(t->name, &role, &to->layer) == HF_NAME_ROLE) to->role = roles[role].name;
+        if (hf_name_role(l->model ? l->model->architecture : "", t->name, &role, &to->layer) ==
+            HF_NAME_ROLE)
+            to->role = roles[role].name;
         shape_text(t->shape, t->dims, to);
     }
     return DOPPLER_OK;
@@ -252,8 +255,14 @@ static void print_summary(const listing *l) {
 
 /* What only a model that the engine runs is asked for. */
 static void print_model(const model_config *m) {
-    printf("  rope          %s with theta %g%s\n", rope_names[m->rope.type], (double)m->rope.theta,
-           m->attention_bias || m->mlp_bias ? "; biases" : "");
+    const char *label = "  rope          ";
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
+        if (!model_has_kind(m, (layer_kind)kind)) continue;
+        printf("%s%s layers: %s with theta %g\n", label, layer_kind_names[kind],
+               rope_names[m->rope[kind].type], (double)m->rope[kind].theta);
+        label = "                ";
+    }
+    if (m->attention_bias || m->mlp_bias) printf("%sbiases\n", label);
     printf("  tokens        bos ");
     if (m->has_bos) printf("%" PRIu32 ", stop", m->bos);
     else printf("none, stop");

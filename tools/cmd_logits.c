@@ -2,31 +2,11 @@
 #include "tools/cmd.h"
 #include "tools/file.h"
 #include "tools/host.h"
+#include "tools/ids.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* "1,2,3" to numbers; *ids is malloc'ed. */
-static doppler_status parse_ids(error *e, const char *list, uint32_t **ids, size_t *count) {
-    size_t room = 1;
-    for (const char *c = list; *c; c++) room += *c == ',';
-    *count = 0;
-    *ids = malloc(room * sizeof **ids);
-    if (!*ids) return fail(e, DOPPLER_NO_MEMORY, "%zu ids", room);
-    for (const char *at = list; *at;) {
-        char *end;
-        errno = 0;
-        unsigned long long id = strtoull(at, &end, 10);
-        if (end == at || *at == '-' || errno || id > UINT32_MAX || (*end && *end != ','))
-            return fail(e, DOPPLER_BAD_ARGUMENT, "--ids: \"%.20s\" is not a token id", at);
-        (*ids)[(*count)++] = (uint32_t)id;
-        at = *end ? end + 1 : end;
-    }
-    return DOPPLER_OK;
-}
 
 static int compute(host *h, const uint32_t *ids, size_t count, const char *out) {
     error e = {0};
@@ -68,7 +48,7 @@ int cmd_logits(int argc, char **argv) {
     uint32_t *ids = NULL;
     size_t count = 0;
     host h = {0};
-    if (parse_ids(&e, list, &ids, &count)) code = command_failed(&c, &e);
+    if (ids_parse(&e, list, &ids, &count)) code = command_failed(&c, &e);
     else code = host_open(&h, &c, folder, &ho);
     if (!code) code = compute(&h, ids, count, out);
     host_close(&h);

@@ -3,6 +3,7 @@
 #include "tools/cmd.h"
 #include "tools/file.h"
 #include "tools/host.h"
+#include "tools/ids.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -99,7 +100,7 @@ static int generate(run *r, const doppler_sampling *sampling, uint32_t max_token
 }
 
 int cmd_run(int argc, char **argv) {
-    const char *folder = NULL, *prompt = NULL;
+    const char *folder = NULL, *prompt = NULL, *ids = NULL;
     bool json = false, no_bos = false, special = false;
     uint32_t max_tokens = 64;
     host_options ho = {0};
@@ -107,6 +108,7 @@ int cmd_run(int argc, char **argv) {
     const argument arguments[] = {{"DIR", &folder, "an RDRR package", false}};
     const option options[] = {
         {"prompt", 'p', OPTION_TEXT, &prompt, "PROMPT", "the text to go on from", 0, 0},
+        {"ids", 0, OPTION_TEXT, &ids, "1,2,3", "token ids to go on from, instead of a text", 0, 0},
         {"tokens", 'n', OPTION_U32, &max_tokens, "N", "most tokens to generate; default 64", 0,
          1 << 24},
         {"temp", 't', OPTION_F32, &p.temperature, "T", "temperature; default 0: greedy", 0, 1e6},
@@ -127,9 +129,12 @@ int cmd_run(int argc, char **argv) {
                        sizeof options / sizeof options[0]};
     int code = options_parse(&c, argc, argv);
     if (code >= 0) return code;
+    error e = {0};
     run r = {.json = json};
-    code = host_open(&r.h, &c, folder, &ho);
-    if (!code) code = encode(&r, prompt ? prompt : "", !no_bos, special);
+    ho.tell_memory = !json;
+    if (ids && ids_parse(&e, ids, &r.ids, &r.prompt_tokens)) code = command_failed(&c, &e);
+    else code = host_open(&r.h, &c, folder, &ho);
+    if (!code && !ids) code = encode(&r, prompt ? prompt : "", !no_bos, special);
     if (!code) code = generate(&r, &p, max_tokens);
     if (!code && json) print_json(&r);
     if (!code && !json) print_speed(&r);

@@ -141,8 +141,9 @@ static doppler_status find_model(error *e, const synth *s, found *f) {
                                    &f->files[i]);
     }
     if (status) return status;
+    uint32_t vision;
     return hf_sources(e, &f->memory, &f->model, f->files, s->file_count, &f->sources,
-                      &f->source_count);
+                      &f->source_count, &vision);
 }
 
 static doppler_status compile_tokenizer(error *e, const synth *s, found *f) {

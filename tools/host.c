@@ -2,6 +2,7 @@
 #include "tools/host.h"
 #include "storage/sha256.h"
 #include "tools/file.h"
+#include "tools/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -121,6 +122,16 @@ static doppler_status load(host *h, const char *folder) {
     return status;
 }
 
+/* One line on stderr before a session is made; its failure is told by the making. */
+static void tell_memory(host *h, const doppler_session_options *options) {
+    doppler_memory m;
+    char weights[BYTES_TEXT], kv[BYTES_TEXT], work[BYTES_TEXT];
+    if (doppler_session_memory(h->model, options, &m)) return;
+    fprintf(stderr, "memory: %s weights, %s KV cache, %s work\n",
+            bytes_text((double)m.weights, weights), bytes_text((double)m.kv, kv),
+            bytes_text((double)m.work, work));
+}
+
 int host_open(host *h, const command *c, const char *folder, const host_options *o) {
     *h = (host){.c = c};
     error e = {0};
@@ -129,7 +140,7 @@ int host_open(host *h, const command *c, const char *folder, const host_options 
              "on the GPU through Node", c->verb);
         return command_failed(c, &e);
     }
-    h->d = doppler_create(&(doppler_options){DOPPLER_DEVICE_CPU});
+    h->d = doppler_create(&(doppler_options){DOPPLER_DEVICE_CPU, (doppler_limits)o->limits});
     if (!h->d) {
         fail(&e, DOPPLER_NO_MEMORY, "engine");
         return command_failed(c, &e);
@@ -139,8 +150,9 @@ int host_open(host *h, const command *c, const char *folder, const host_options 
     h->load_ms = now_ms() - start;
     host_answer answer = {0};
     doppler_session_options options = {
-        .context = o->context, .kv = o->kv ? DOPPLER_KV_F32 : DOPPLER_KV_F16,
+        .context = o->context, .chunk = o->prefill, .kv = o->kv ? DOPPLER_KV_F32 : DOPPLER_KV_F16,
         .precision = o->precision ? DOPPLER_FAST : DOPPLER_EXACT};
+    if (o->tell_memory) tell_memory(h, &options);
     doppler_status status =
         doppler_session_create(h->model, &options, &h->session, host_done, &answer);
     if (!status) status = host_wait(h, &answer);

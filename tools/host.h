@@ -14,9 +14,10 @@ typedef struct host {
     double load_ms;
 } host;
 
-/* What --device, --kv, --precision and --context say. Indices are those of the choices. */
+/* What --device, --kv, --precision, --context and so on say. Indices are those of the choices. */
 typedef struct host_options {
-    uint32_t device, kv, precision, context;
+    uint32_t device, kv, precision, context, prefill, limits;
+    bool tell_memory;            /* say on stderr what is about to be allocated */
 } host_options;
 
 /* The options themselves, for tables of verbs that run a model. */
@@ -27,7 +28,11 @@ typedef struct host_options {
     {"precision", 0, OPTION_CHOICE, &(o).precision, "exact|fast",                              \
      "fast permits kernels that round activations", 0, 0},                                     \
     {"context", 0, OPTION_U32, &(o).context, "TOKENS", "KV capacity; default: the model's, "   \
-     "at most 8192", 1, 16777216}
+     "at most 8192", 1, 16777216},                                                             \
+    {"prefill", 0, OPTION_U32, &(o).prefill, "TOKENS", "most tokens of one step while reading, "\
+     "default 512", 1, 16777216},                                                              \
+    {"limits", 0, OPTION_CHOICE, &(o).limits, "device|default|1MiB",                           \
+     "plan as for a device of WebGPU's default limits, or of 1 MiB bindings", 0, 0}
 
 /* A callback's answer; host_wait polls until it has come. */
 typedef struct host_answer { bool done; doppler_status status; } host_answer;

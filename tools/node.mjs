@@ -4,7 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { Doppler, DopplerError } from '../browser/doppler.js';
 import { parse } from './args.mjs';
 
-const hostOptions = {
+/** Options of the verbs that run a model. */
+export const hostOptions = {
     device: { kind: ['auto', 'cpu', 'gpu'], default: 'auto',
         help: 'where to run; auto: a GPU if there is a real one' },
     host: { kind: ['auto', 'node'], default: 'auto',
@@ -14,22 +15,41 @@ const hostOptions = {
         help: 'fast permits kernels that round activations' },
     context: { kind: 'count', metavar: 'TOKENS', min: 1, max: 16777216,
         help: 'KV capacity; default: the model\'s, at most 8192' },
+    prefill: { kind: 'count', metavar: 'TOKENS', min: 1, max: 16777216,
+        help: 'most tokens of one step while reading, default 512' },
+    limits: { kind: ['device', 'default', '1MiB'], default: 'device',
+        help: 'plan as for a device of WebGPU\'s default limits, or of 1 MiB bindings' },
 };
 
-// Opens the package, gives it to work(model, session, host), closes everything.
-async function withModel(values, work) {
+/** Opens the package, gives it to work(model, session, host), closes everything. */
+export async function withModel(values, work) {
     const start = performance.now();
-    const doppler = await Doppler.open({ device: values.device });
+    const doppler = await Doppler.open({ device: values.device, limits: values.limits });
     try {
         const model = await doppler.load(values.DIR);
-        const session = model.session({ kv: values.kv, precision: values.precision,
-            context: values.context });
+        const options = { kv: values.kv, precision: values.precision, context: values.context,
+            chunk: values.prefill };
+        if (values.tellMemory) tellMemory(await model.memory(options));
+        const session = model.session(options);
         await session.ready;
         const loadMs = performance.now() - start;
         return await work(model, session, { loadMs, info: doppler.info });
     } finally {
         await doppler.close();
     }
+}
+
+// "17.0 MB", as tools/progress.c writes it.
+function bytesText(bytes) {
+    const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+    let unit = 0, value = bytes;
+    for (; value >= 999.5 && unit + 1 < units.length; unit++) value /= 1000;
+    return `${value.toFixed(unit && value < 99.95 ? 1 : 0)} ${units[unit]}`;
+}
+
+function tellMemory({ weights, kv, work }) {
+    process.stderr.write(`memory: ${bytesText(weights)} weights, ${bytesText(kv)} KV cache, `
+        + `${bytesText(work)} work\n`);
 }
 
 function backendName({ backend, adapter }) {
@@ -47,6 +67,7 @@ const run = {
     options: {
         prompt: { short: 'p', kind: 'text', metavar: 'PROMPT', default: '',
             help: 'the text to go on from' },
+        ids: { kind: 'text', metavar: '1,2,3', help: 'token ids to go on from, instead of a text' },
         tokens: { short: 'n', kind: 'count', metavar: 'N', default: 64, min: 0, max: 2 ** 24,
             help: 'most tokens to generate; default 64' },
         temp: { short: 't', kind: 'real', metavar: 'T', default: 0, min: 0, max: 1e6,
@@ -68,8 +89,10 @@ const run = {
         json: { kind: 'flag', help: 'print ids, text and timings as JSON' },
         ...hostOptions,
     },
-    main: (values) => withModel(values, async (model, session, { loadMs, info }) => {
-        const tale = session.generate(values.prompt, { maxTokens: values.tokens,
+    main: (values) => withModel({ ...values, tellMemory: !values.json },
+        async (model, session, { loadMs, info }) => {
+        const prompt = values.ids === undefined ? values.prompt : idsOf(values.ids);
+        const tale = session.generate(prompt, { maxTokens: values.tokens,
             temperature: values.temp, topK: values['top-k'], topP: values['top-p'],
             minP: values['min-p'], repetitionPenalty: values['repetition-penalty'],
             presencePenalty: values['presence-penalty'], seed: values.seed,
@@ -100,7 +123,8 @@ const run = {
 
 // ---- logits
 
-function idsOf(list) {
+/** "1,2,3" to numbers. */
+export function idsOf(list) {
     return list.split(',').map((word) => {
         if (/^\d+$/.test(word) && Number(word) < 2 ** 32) return Number(word);
         throw new DopplerError('BAD_ARGUMENT', `--ids: "${word.slice(0, 20)}" is not a token id`);

@@ -1,6 +1,7 @@
 /* summary.c - see summary.h. Keys: transformers' configuration_*.py, llama.cpp's gguf-py
  * constants.py. */
 #include "tools/summary.h"
+#include "inference/engine.h"
 #include "memory/json.h"
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +46,9 @@ static void complete(summary *s, uint32_t period) {
 void summary_of_model(const model_config *m, summary *s) {
     *s = (summary){.layers = m->layers, .dim = m->dim, .hidden = m->hidden, .heads = m->heads,
                    .kv_heads = m->kv_heads, .head_dim = m->head_dim, .vocab = m->vocab,
-                   .context = m->context, .tied_head = m->tied_head};
+                   .context = m->context, .window = m->window, .tied_head = m->tied_head};
+    for (uint32_t i = 0; i < m->layers; i++)
+        s->sliding_layers += m->layer_kinds[i] == LAYER_SLIDING;
     snprintf(s->architecture, sizeof s->architecture, "%s", m->architecture);
 }
 
@@ -133,8 +136,8 @@ void summary_of_gguf(const gguf *files, uint32_t count, summary *s) {
 }
 
 uint64_t summary_kv_bytes(const summary *s, uint32_t context) {
-    uint32_t window = s->window < context ? s->window : context;
+    uint64_t ring = (uint64_t)s->window + DEFAULT_CHUNK;
     uint64_t positions = (uint64_t)(s->layers - s->sliding_layers) * context +
-                         (uint64_t)s->sliding_layers * window;
+                         (uint64_t)s->sliding_layers * (ring < context ? ring : context);
     return positions * 2 * s->kv_heads * s->head_dim * 2;
 }

@@ -20,7 +20,8 @@ void summary_of_model(const model_config *m, summary *out);
 void summary_of_config(hf_text config, summary *out);
 void summary_of_gguf(const gguf *files, uint32_t count, summary *out);
 
-/* K and V of every layer at a context, 2 bytes a number. */
+/* K and V of every layer at a context, 2 bytes a number; a layer that slides keeps its window and a
+ * step of tokens more. */
 uint64_t summary_kv_bytes(const summary *s, uint32_t context);
 
 #endif

@@ -83,7 +83,7 @@ static void add_metadata(gguf_plan *p) {
     value_u32(p, "llama.attention.value_length", m->head_dim);
     value_f32(p, "llama.attention.layer_norm_rms_epsilon", m->norm_eps);
     value_u32(p, "llama.rope.dimension_count", m->head_dim);
-    value_f32(p, "llama.rope.freq_base", m->rope.theta);
+    value_f32(p, "llama.rope.freq_base", m->rope[LAYER_FULL].theta);
     value_u32(p, "llama.vocab_size", m->vocab);
 }
 
@@ -138,7 +138,7 @@ static void add_info(gguf_plan *p, const char *name, source_type type, const uin
 static tensor_role translate(const char *name, char out[NAME_BYTES]) {
     tensor_role role = ROLE_COUNT;
     uint32_t layer = 0;
-    hf_name_role(name, &role, &layer);
+    hf_name_role("llama", name, &role, &layer);
     if (roles[role].per_layer) snprintf(out, NAME_BYTES, "blk.%u.%s", layer, gguf_role_name(role));
     else snprintf(out, NAME_BYTES, "%s", gguf_role_name(role));
     return role;
@@ -146,13 +146,13 @@ static tensor_role translate(const char *name, char out[NAME_BYTES]) {
 
 /* LLaMA 3.1's scaling, as what unscaled inverse frequencies are divided by. */
 static bool find_rope_factors(gguf_plan *p) {
-    rope_config plain = {.type = ROPE_DEFAULT, .theta = p->model.rope.theta};
+    rope_config plain = {.type = ROPE_DEFAULT, .theta = p->model.rope[LAYER_FULL].theta};
     uint32_t count = p->model.head_dim / 2;
     float *unscaled = malloc(count * sizeof *unscaled);
     p->rope_factors = malloc(count * sizeof *p->rope_factors);
     if (unscaled && p->rope_factors) {
         rope_frequencies(&plain, p->model.head_dim, unscaled);
-        rope_frequencies(&p->model.rope, p->model.head_dim, p->rope_factors);
+        rope_frequencies(&p->model.rope[LAYER_FULL], p->model.head_dim, p->rope_factors);
         for (uint32_t i = 0; i < count; i++) p->rope_factors[i] = unscaled[i] / p->rope_factors[i];
     }
     free(unscaled);
@@ -167,19 +167,20 @@ static void fill_model(const synth *s, model_config *m) {
                         .heads = of->heads, .kv_heads = of->kv_heads, .head_dim = of->head_dim,
                         .vocab = of->vocab, .context = of->context,
                         .norm_eps = (float)of->norm_eps,
-                        .rope = {.type = ROPE_DEFAULT, .theta = (float)of->theta}};
+                        .rope = {{.type = ROPE_DEFAULT, .theta = (float)of->theta}}};
     if (of->scaling != SCALING_LLAMA3) return;
-    m->rope.type = ROPE_LLAMA3;
-    m->rope.factor = (float)of->factor;
-    m->rope.low_freq_factor = (float)of->low_factor;
-    m->rope.high_freq_factor = (float)of->high_factor;
-    m->rope.original_context = of->original_context;
+    rope_config *rope = &m->rope[LAYER_FULL];
+    rope->type = ROPE_LLAMA3;
+    rope->factor = (float)of->factor;
+    rope->low_freq_factor = (float)of->low_factor;
+    rope->high_freq_factor = (float)of->high_factor;
+    rope->original_context = of->original_context;
 }
 
 static doppler_status plan(error *e, gguf_plan *p) {
     const synth *s = p->s;
     fill_model(s, &p->model);
-    if (p->model.rope.type == ROPE_LLAMA3 && !find_rope_factors(p))
+    if (p->model.rope[LAYER_FULL].type == ROPE_LLAMA3 && !find_rope_factors(p))
         return fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name);
     add_metadata(p);
     add_tokenizer(p);

@@ -28,8 +28,9 @@ typedef struct block {
 static void split_range(const block *b, uint32_t token, uint32_t *begin, uint32_t *end) {
     uint32_t length = b->position + token + 1;
     if (length > b->d->context) length = b->d->context;
-    uint32_t share = (length + b->d->splits - 1) / b->d->splits;
-    *begin = b->split * share < length ? b->split * share : length;
+    uint32_t seen = length < b->d->window ? length : b->d->window;
+    uint32_t share = (seen + b->d->splits - 1) / b->d->splits;
+    *begin = length - seen + (b->split * share < seen ? b->split * share : seen);
     *end = *begin + share < length ? *begin + share : length;
 }
 
@@ -85,10 +86,12 @@ static void block_attend(block *b, kv_format format, const void *kv) {
     uint32_t from, to, unused;
     split_range(b, b->first_token, &from, &unused);
     split_range(b, b->first_token + b->tokens - 1, &unused, &to);
-    for (uint32_t tile = from; tile < to; tile += TILE_KEYS) {
-        uint32_t tile_end = tile + TILE_KEYS < to ? tile + TILE_KEYS : to;
-        size_t k_first = ((size_t)b->kv_head * d->context + tile) * d->head_dim;
-        size_t v_first = k_first + (size_t)d->kv_heads * d->context * d->head_dim;
+    for (uint32_t tile = from, tile_end; tile < to; tile = tile_end) {
+        uint32_t slot = tile % d->slots, contiguous = d->slots - slot;
+        uint32_t keys = contiguous < TILE_KEYS ? contiguous : TILE_KEYS;
+        tile_end = to - tile < keys ? to : tile + keys;
+        size_t k_first = ((size_t)b->kv_head * d->slots + slot) * d->head_dim;
+        size_t v_first = k_first + (size_t)d->kv_heads * d->slots * d->head_dim;
         size_t count = (size_t)(tile_end - tile) * d->head_dim;
         const float *k = kv_load(format, kv, k_first, count, k_tile);
         const float *v = kv_load(format, kv, v_first, count, v_tile);

@@ -1,7 +1,10 @@
 /* rope_kv.c - twin of gpu/wgsl/rope_kv.wgsl. */
+#include "gpu/cpu/dot.h"
 #include "gpu/cpu/kv.h"
 #include "gpu/cpu/twins.h"
 #include "gpu/dims.h"
+
+#include <math.h>
 
 /* i < half, (c, s) = rope[i]:  x[i] = x[i] c - x[i + half] s,  x[i + half] = x[i + half] c + x[i] s
  * x: [2 * half], rope: [half, 2]. Su et al. 2021, section 3.4.2, rotate-half. */
@@ -13,11 +16,17 @@ static void rotate(float *x, const float *rope, uint32_t half) {
     }
 }
 
+/* x = x / sqrt(mean(x^2) + eps) * gain. x, gain: [n]. Zhang and Sennrich 2019, equation 4. */
+static void normalize(float *x, const float *gain, uint32_t n, float eps) {
+    float scale = 1 / sqrtf(dot_f32(x, x, n) / (float)n + eps);
+    for (uint32_t i = 0; i < n; i++) x[i] *= scale * gain[i];
+}
+
 void twin_rope_kv(const gpu_call *call) {
     const struct rope_kv_dims *d = call->dims;
     const step_state *state = call->buffer[0];
-    const float *rope = call->buffer[1];
-    float *qkv = call->buffer[2];
+    const float *rope = call->buffer[1], *vectors = call->buffer[2];
+    float *qkv = call->buffer[3];
     uint32_t rows = d->heads + 2 * d->kv_heads;
     for (uint32_t t = 0; t < d->tokens; t++) {
         uint32_t position = state->position + t;
@@ -25,11 +34,14 @@ void twin_rope_kv(const gpu_call *call) {
         for (uint32_t row = 0; row < rows; row++) {
             float *x = qkv + ((size_t)t * rows + row) * d->head_dim, turned[ATTENTION_MAX_HEAD_DIM];
             if (row >= d->heads) x = memcpy(turned, x, d->head_dim * sizeof *x);
-            if (row < d->heads + d->kv_heads)
+            if (row < d->heads + d->kv_heads) {
+                uint32_t gain = row < d->heads ? d->q_gain : d->k_gain;
+                if (d->flags & ROPE_KV_NORM) normalize(x, vectors + gain, d->head_dim, d->eps);
                 rotate(x, rope + (size_t)position * d->head_dim, d->head_dim / 2);
+            }
             if (row >= d->heads)
-                kv_store((kv_format)call->format, call->buffer[3],
-                         ((size_t)(row - d->heads) * d->context + position) * d->head_dim,
+                kv_store((kv_format)call->format, call->buffer[4],
+                         ((size_t)(row - d->heads) * d->slots + position % d->slots) * d->head_dim,
                          d->head_dim, x);
         }
     }

@@ -1,19 +1,21 @@
 // attention.wgsl - causal attention over the cache, for the query heads of one KV head at a time.
 //
-//   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of 0 .. position + t
+//   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of the last `window`
+//                                               of 0 .. position + t
 //   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
 //
 //   binding  name   type       shape                                          access
 //   0        state  u32        [16], position first                           read
 //   1        qkv    f32        [tokens, heads + 2 kv_heads, head_dim]: q k v  read (q)
-//   2        kv     KV format  [2, kv_heads, context, head_dim]: K, V         read
+//   2        kv     KV format  [2, kv_heads, slots, head_dim]: K, V           read
 //   3        out    f32        splits == 1: [tokens, heads, head_dim] o / l   write
 //                              else [tokens, splits, heads, head_dim + 2]: o, m, l
 //   4        dims   uniform
 //
 // Dispatch: kv_heads, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
-// which supplies kv_load4(). Keys are taken in tiles, with a running maximum (Dao et al. 2022,
-// algorithm 1); a tile costs two barriers and three phases, in which a thread is
+// which supplies kv_load4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
+// maximum (Dao et al. 2022, algorithm 1); a tile costs two barriers and three phases, in which a
+// thread is
 //   scores   one key and four heads: K is read once for each four heads
 //   softmax  one head and a part of the keys; every part finds the same maximum by itself
 //   values   four elements of the output of up to SLOTS heads: V is read once by each
@@ -27,7 +29,8 @@ const TILE_SCORES: u32 = 768u;       // heads * keys of a tile
 const LOWEST: f32 = -1e38;           // below any score; differences stay finite
 
 struct Dims {
-    heads: u32, kv_heads: u32, head_dim: u32, tokens: u32, context: u32, splits: u32, scale: f32
+    heads: u32, kv_heads: u32, head_dim: u32, tokens: u32, context: u32, slots: u32,
+    window: u32, splits: u32, scale: f32
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -47,11 +50,12 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     let heads = dims.heads / dims.kv_heads;          // of this KV head
     let quads = dims.head_dim / 4u;
     let length = min(state[0] + id.z + 1u, dims.context);
-    let share = (length + dims.splits - 1u) / dims.splits;
-    let begin = min(id.y * share, length);
+    let seen = min(length, dims.window);
+    let share = (seen + dims.splits - 1u) / dims.splits;
+    let begin = length - seen + min(id.y * share, seen);
     let end = min(begin + share, length);
-    let keys = id.x * dims.context * quads;
-    let values = (dims.kv_heads + id.x) * dims.context * quads;
+    let keys = id.x * dims.slots * quads;
+    let values = (dims.kv_heads + id.x) * dims.slots * quads;
 
     let q = (id.z * (dims.heads + 2u * dims.kv_heads) + id.x * heads) * quads;
     for (var i = t; i < heads * quads; i += WG) { query[i] = qkv[q + i] * dims.scale; }
@@ -77,13 +81,15 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         rows[j] = min(head_lane + j * head_lanes, heads - 1u) * tile;
     }
 
-    for (var first = begin; first < end; first += tile) {
-        let count = min(tile, end - first);
+    var count = 0u;
+    for (var first = begin; first < end; first += count) {
+        let slot = first % dims.slots;               // a tile ends where the ring does
+        count = min(min(tile, end - first), dims.slots - slot);
         for (var item = t; item < tile * ((heads + 3u) / 4u); item += WG) {
             let key = item % tile;
             let h = item / tile * 4u;
             if (key < count) {
-                let s = score4(keys + (first + key) * quads, h, heads, quads);
+                let s = score4(keys + (slot + key) * quads, h, heads, quads);
                 for (var i = 0u; i < 4u; i++) {
                     if (h + i < heads) { scores[(h + i) * tile + key] = s[i]; }
                 }
@@ -109,7 +115,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
                 if (j >= slots) { break; }
                 o[j] *= rescale[rows[j] / tile];
             }
-            let column = values + first * quads + quad;
+            let column = values + slot * quads + quad;
             var i = key_lane;
             for (; i + (BATCH - 1u) * key_lanes < count; i += BATCH * key_lanes) {
                 var v: array<vec4f, BATCH>;

@@ -1,6 +1,7 @@
 // rmsnorm.wgsl - root mean square normalisation of rows.
 //
-//   y[t, i] = x[first + t, i] / sqrt(mean over i of x[first + t, i]^2 + eps) * vectors[gain + i]
+//   n[t, i] = x[first + t, i] / sqrt(mean over i of x[first + t, i]^2 + eps) * vectors[gain + i]
+//   y[t, i] = n[t, i], with ADD y[t, i] + n[t, i]
 //
 //   binding  name     type  shape                access
 //   0        x        f32   [*, dim]             read
@@ -12,7 +13,9 @@
 const WG: u32 = 256u;
 const PARTS: u32 = 16u;              // WG = PARTS^2: two steps add up what the threads found
 
-struct Dims { dim: u32, tokens: u32, first: u32, gain: u32, eps: f32 }
+const ADD: u32 = 1u;
+
+struct Dims { dim: u32, tokens: u32, first: u32, gain: u32, flags: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
@@ -40,7 +43,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let scale = 1.0 / sqrt(square / f32(dims.dim) + dims.eps);
     for (var i = t; i < quads; i += WG) {
         let g = dims.gain + 4u * i;
-        y[group.x * quads + i] = x[row + i] * scale
+        var n = x[row + i] * scale
             * vec4f(vectors[g], vectors[g + 1u], vectors[g + 2u], vectors[g + 3u]);
+        if ((dims.flags & ADD) != 0u) { n += y[group.x * quads + i]; }
+        y[group.x * quads + i] = n;
     }
 }

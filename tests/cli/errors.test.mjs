@@ -93,6 +93,6 @@ test('a wrong option is a usage error', () => {
 });
 
 test('a prompt longer than the context is refused with both numbers', () => {
-    fails(run('run', whole, '-p', 'Once upon a time there was', '--context', '4'),
+    fails(run('run', whole, '-p', 'Once upon a time there was', '--context', '4', '--json'),
         /CONTEXT_FULL: \d+ tokens, the context holds 4/);
 });

@@ -34,21 +34,21 @@ test('bytes on the GPU are those of the package', () => {
 
 const KV = 2 * 2;                // K and V, 2 bytes a number
 const cases = [
-    { path: 'micro/gemma3', kv: (5 * 8 + 1024) * KV * 64, parameters: 561888,
+    { path: 'micro/gemma3', kv: (5 * (8 + 512) + 1024) * KV * 64, parameters: 561888,
         model: { architecture: 'gemma3_text', layers: 6, window: 8, sliding_layers: 5,
             tied_head: true } },
-    { path: 'micro/mistral', kv: 2 * 8 * KV * 32,
+    { path: 'micro/mistral', kv: 2 * (8 + 512) * KV * 32,
         model: { architecture: 'mistral', window: 8, sliding_layers: 2, tied_head: false } },
     { path: 'micro/mixtral', kv: 2 * 1024 * KV * 32, parameters: 254784,
         active: 254784 - 2 * 2 * 3 * 96 * 64,        // 2 of 4 experts in 2 layers
         model: { architecture: 'mixtral', experts: 4, experts_used: 2, sliding_layers: 0 } },
-    { path: 'micro/gptoss', kv: (8 + 1024) * KV * 64, parameters: 398260,
+    { path: 'micro/gptoss', kv: (8 + 512 + 1024) * KV * 64, parameters: 398260,
         model: { architecture: 'gpt_oss', experts: 6, experts_used: 3, window: 8,
             sliding_layers: 1 } },
-    { path: 'gguf/gptoss-MXFP4.gguf', kv: 2 * (32 + 4096) * KV * 128,
+    { path: 'gguf/gptoss-MXFP4.gguf', kv: 2 * (32 + 512 + 4096) * KV * 128,
         model: { architecture: 'gpt-oss', layers: 4, experts: 8, experts_used: 4, window: 32,
             sliding_layers: 2, vocab: 2048, tied_head: false } },
-    { path: 'gguf/gemma3-Q4_K_M.gguf', kv: (6 * 32 + 4096) * KV * 64,
+    { path: 'gguf/gemma3-Q4_K_M.gguf', kv: (6 * (32 + 512) + 4096) * KV * 64,
         model: { architecture: 'gemma3', window: 32, sliding_layers: 6, tied_head: true } },
     { path: 'gguf/mixtral-Q4_K_M.gguf', kv: 3 * 4096 * KV * 128,
         model: { architecture: 'llama', experts: 8, experts_used: 2, hidden: 512 } },

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { root } from '../models/oracle.mjs';
 
-const order = ['browser', 'tools', 'inference', 'loader', 'bridge', 'tokenizer', 'storage', 'gpu',
+const order = ['browser', 'tools', 'inference', 'loader', 'bridge', 'tokenizer', 'storage', 'debug', 'gpu',
     'memory', 'include'];
 
 test('folders include only from folders below them', () => {

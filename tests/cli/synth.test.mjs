@@ -50,7 +50,7 @@ test('the GGUF file converts to the same weights', () => {
     doppler('convert', file, join(work, 'from-gguf'), '--quiet');
     const [made, converted] = [manifest('rdrr'), manifest('from-gguf')];
     assert.deepEqual(converted.shards, made.shards);
-    const { type, factors } = converted.model.rope;
+    const { type, factors } = converted.model.rope.full;
     assert.equal(type, 'factors');
     assert.equal(factors.length, 32);
     assert.deepEqual([factors[0], factors[31]], [1, 32]);

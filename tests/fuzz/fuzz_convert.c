@@ -45,11 +45,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     model_config model;
     safetensors file;
     source_tensor *sources;
-    uint32_t count;
+    uint32_t count, vision;
     doppler_status status = hf_config_parse(&e, config, none, &model);
     if (!status)
         status = safetensors_parse(&e, &a, "f", header, header_bytes, c.file_bytes, &file);
-    if (!status) status = hf_sources(&e, &a, &model, &file, 1, &sources, &count);
+    if (!status) status = hf_sources(&e, &a, &model, &file, 1, &sources, &count,
+                                     &vision);
     FUZZ_CHECK_ERROR(status, e);
     const convert_input input = {.model = &model, .sources = sources, .source_count = count,
                                  .tokenizer = "{}", .tokenizer_bytes = 2, .chat_template = "",

@@ -12,7 +12,7 @@ enum { MOVES = 4 };
 static const model_config model = {
     .architecture = "llama", .layers = 2, .dim = 64, .hidden = 96, .heads = 4, .kv_heads = 2,
     .head_dim = 16, .vocab = 40, .context = 64, .norm_eps = 1e-5f, .attention_scale = 0.25f,
-    .rope = {.type = ROPE_DEFAULT, .theta = 10000}};
+    .embedding_scale = 1, .rope = {{.type = ROPE_DEFAULT, .theta = 10000}}};
 
 /* Small, or anything below 2^63. */
 static uint64_t amount(fuzz_input *in) {

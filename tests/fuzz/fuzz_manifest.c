@@ -76,8 +76,9 @@ static float number(fuzz_input *in) {
 
 static model_config made_up(fuzz_input *in) {
     model_config c = {.architecture = "llama", .norm_eps = 1e-5f, .attention_scale = 0.25f,
-                      .rope = {.theta = 10000, .factor = 8, .low_freq_factor = 1,
-                               .high_freq_factor = 4, .original_context = 32}};
+                      .embedding_scale = 1,
+                      .rope = {{.theta = 10000, .factor = 8, .low_freq_factor = 1,
+                                .high_freq_factor = 4, .original_context = 32}}};
     uint32_t *const sizes[] = {&c.dim, &c.hidden, &c.heads, &c.kv_heads, &c.head_dim, &c.vocab,
                                &c.context};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) *sizes[i] = size(in);
@@ -87,13 +88,13 @@ static model_config made_up(fuzz_input *in) {
     c.attention_bias = bits & 2;
     c.attention_out_bias = bits & 4;
     c.mlp_bias = bits & 8;
-    c.rope.type = (rope_type)(what % ROPE_COUNT);
-    if (c.head_dim > MODEL_MAX_HEAD_DIM) c.rope.type = ROPE_DEFAULT;   /* has so many factors */
+    c.rope[0].type = (rope_type)(what % ROPE_COUNT);
+    if (c.head_dim > MODEL_MAX_HEAD_DIM) c.rope[0].type = ROPE_DEFAULT;   /* has so many factors */
     if (what & 8) c.norm_eps = number(in);
     if (what & 16) c.attention_scale = number(in);
-    if (what & 32) c.rope.theta = number(in);
-    if (what & 64) c.rope.factor = number(in);
-    for (uint32_t i = 0; i < MODEL_MAX_HEAD_DIM / 2; i++) c.rope.factors[i] = 1 + (float)i;
+    if (what & 32) c.rope[0].theta = number(in);
+    if (what & 64) c.rope[0].factor = number(in);
+    for (uint32_t i = 0; i < MODEL_MAX_HEAD_DIM / 2; i++) c.rope[0].factors[i] = 1 + (float)i;
     return c;
 }
 

@@ -13,8 +13,10 @@ static void check_tensors(const safetensors *s, uint64_t data, uint64_t file_byt
         data += s->tensors[i].bytes;
         tensor_role role;
         uint32_t layer;
-        if (hf_name_role(s->tensors[i].name, &role, &layer) == HF_NAME_ROLE)
-            assert(role < ROLE_COUNT && layer < MODEL_MAX_LAYERS);
+        for (uint32_t m = 0; model_architectures[m]; m++)
+            if (hf_name_role(model_architectures[m], s->tensors[i].name, &role, &layer) ==
+                HF_NAME_ROLE)
+                assert(role < ROLE_COUNT && layer < MODEL_MAX_LAYERS);
     }
     assert(data == file_bytes);
 }

@@ -1,4 +1,4 @@
-/* test_act_mul.c - silu(gate) * up, also where exp would overflow. */
+/* test_act_mul.c - act(gate) * up, also where exp or tanh would overflow. */
 #include "tests/kernels/kernel_test.h"
 #include "tests/kernels/matrix.h"
 #include "memory/model.h"
@@ -7,15 +7,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct setup { uint32_t hidden, tokens; float size; } setup;
+typedef struct setup {
+    uint32_t hidden, tokens;
+    float size;                  /* of gates */
+    model_activation activation;
+} setup;
 
 static const setup setups[] = {
-    {32, 1, 1}, {256, 3, 8}, {288, 33, 1}, {1376, 5, 200}, {64, 2, 1e30f},
+    {32, 1, 1, ACTIVATION_SILU},       {256, 3, 8, ACTIVATION_SILU},
+    {288, 33, 1, ACTIVATION_SILU},     {1376, 5, 200, ACTIVATION_SILU},
+    {64, 2, 1e30f, ACTIVATION_SILU},   {32, 1, 1, ACTIVATION_GELU_TANH},
+    {288, 33, 8, ACTIVATION_GELU_TANH}, {1376, 5, 200, ACTIVATION_GELU_TANH},
+    {64, 2, 1e30f, ACTIVATION_GELU_TANH},
 };
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const setup *u = user;
-    op_act_mul(o, b[1], b[0], (struct act_mul_dims){u->hidden, u->tokens, ACTIVATION_SILU});
+    op_act_mul(o, b[1], b[0], (struct act_mul_dims){u->hidden, u->tokens, u->activation});
+}
+
+static double activated(model_activation activation, double g) {
+    if (activation == ACTIVATION_SILU) return g / (1 + exp(-g));
+    return 0.5 * g * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * g * g * g)));
 }
 
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
@@ -26,7 +39,7 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     if (!want) abort();
     for (size_t i = 0; i < count; i++) {
         const float *gate = gu + i / u->hidden * 2 * u->hidden + i % u->hidden;
-        want[i] = *gate / (1 + exp(-(double)*gate)) * gate[u->hidden];
+        want[i] = activated(u->activation, *gate) * gate[u->hidden];
     }
     double error = kernel_error(c->buffer[1].data, want, count);
     free(want);
@@ -39,7 +52,8 @@ static void make(uint32_t index, kernel_case *c) {
     setup *u = c->user = malloc(sizeof *u);
     if (!u) abort();
     *u = setups[index];
-    snprintf(c->name, sizeof c->name, "act_mul silu %ux%u size %g", u->tokens, u->hidden, u->size);
+    snprintf(c->name, sizeof c->name, "act_mul %s %ux%u size %g",
+             activation_names[u->activation], u->tokens, u->hidden, u->size);
     c->record = record;
     c->check = check;
     c->buffer_count = 2;

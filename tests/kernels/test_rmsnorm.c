@@ -9,18 +9,24 @@
 typedef struct setup {
     uint32_t dim, tokens, first, gain;
     float eps, size;             /* of x: eps matters where x is small */
+    uint32_t flags;
 } setup;
 
 static const setup setups[] = {
-    {32, 1, 0, 0, 1e-5f, 1},     {64, 3, 2, 7, 1e-6f, 1},   {288, 5, 0, 1, 1e-5f, 100},
-    {512, 33, 1, 512, 1e-5f, 1}, {1028, 2, 0, 3, 1e-5f, 1}, {4096, 1, 3, 0, 1e-6f, 1e-3f},
-    {64, 2, 0, 0, 1e-5f, 0},
+    {32, 1, 0, 0, 1e-5f, 1, 0},     {64, 3, 2, 7, 1e-6f, 1, 0},   {288, 5, 0, 1, 1e-5f, 100, 0},
+    {512, 33, 1, 512, 1e-5f, 1, 0}, {1028, 2, 0, 3, 1e-5f, 1, 0}, {4096, 1, 3, 0, 1e-6f, 1e-3f, 0},
+    {64, 2, 0, 0, 1e-5f, 0, 0},     {96, 3, 1, 5, 1e-6f, 1, RMSNORM_ADD},
+    {1152, 2, 0, 0, 1e-6f, 30, RMSNORM_ADD},
 };
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const setup *u = user;
-    op_rmsnorm(o, b[2], b[0], u->first, u->tokens, u->dim, b[1], u->gain, u->eps);
+    op_rmsnorm(o, b[2], b[0], b[1],
+               (struct rmsnorm_dims){u->dim, u->tokens, u->first, u->gain, u->flags, u->eps});
 }
+
+/* What y[i] holds before RMSNORM_ADD. */
+static float before_add(size_t i) { return (float)(i % 7) - 3; }
 
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     const setup *u = c->user;
@@ -34,7 +40,8 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
         for (size_t i = 0; i < u->dim; i++) sum += (double)x[t * u->dim + i] * x[t * u->dim + i];
         double scale = 1 / sqrt(sum / u->dim + u->eps);
         for (size_t i = 0; i < u->dim; i++)
-            want[t * u->dim + i] = x[t * u->dim + i] * scale * gain[i];
+            want[t * u->dim + i] = x[t * u->dim + i] * scale * gain[i] +
+                                   (u->flags & RMSNORM_ADD ? before_add(t * u->dim + i) : 0);
     }
     double error = kernel_error(c->buffer[2].data, want, count);
     free(want);
@@ -47,8 +54,8 @@ static void make(uint32_t index, kernel_case *c) {
     setup *u = c->user = malloc(sizeof *u);
     if (!u) abort();
     *u = setups[index];
-    snprintf(c->name, sizeof c->name, "rmsnorm %ux%u first %u gain %u size %g", u->tokens, u->dim,
-             u->first, u->gain, u->size);
+    snprintf(c->name, sizeof c->name, "rmsnorm%s %ux%u first %u gain %u size %g",
+             u->flags & RMSNORM_ADD ? " add" : "", u->tokens, u->dim, u->first, u->gain, u->size);
     c->record = record;
     c->check = check;
     c->buffer_count = 3;
@@ -59,7 +66,8 @@ static void make(uint32_t index, kernel_case *c) {
     c->buffer[0].bytes = before * sizeof(float);
     c->buffer[1].data = floats_random(u->gain + u->dim, &seed);
     c->buffer[1].bytes = (u->gain + u->dim) * sizeof(float);
-    c->buffer[2].data = floats_poison(count);
+    float *y = c->buffer[2].data = floats_poison(count);
+    for (size_t i = 0; i < count && u->flags & RMSNORM_ADD; i++) y[i] = before_add(i);
     c->buffer[2].bytes = count * sizeof(float);
     c->buffer[2].read_back = true;
 }

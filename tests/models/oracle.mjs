@@ -65,6 +65,23 @@ export function logits(pack, ids, ...options) {
     return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
 
+// The printed RMS of every tensor of `doppler trace`, by name.
+export function traceRms(pack, ids, ...options) {
+    const out = doppler('trace', pack, '--ids', ids.join(','), ...options);
+    return Object.fromEntries([...out.matchAll(/^(\S+) .* rms (\S+)/gm)]
+        .map(([, name, rms]) => [name, Number(rms)]));
+}
+
+// Largest relative difference from the golden's hidden_rms: after the embedding, after each layer
+// but the last, after the final norm.
+export function worstHiddenRms(pack, p, ...options) {
+    const rms = traceRms(pack, p.ids, ...options);
+    const layers = p.hidden_rms.length - 1;
+    const got = p.hidden_rms.map((_, i) => (i === 0 ? rms.embedding
+        : i === layers ? rms.final_norm : rms[`layers.${i - 1}.residual`]));
+    return Math.max(...got.map((value, i) => Math.abs(value / p.hidden_rms[i] - 1)));
+}
+
 // Worst error over the golden's prompts (or the first `count` of them).
 export function worstLogits(pack, g, options, count = g.prompts.length) {
     return Math.max(...g.prompts.slice(0, count)

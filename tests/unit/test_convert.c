@@ -48,9 +48,11 @@ static char *read_whole(const char *folder, const char *name, size_t *bytes) {
 static void find_tensors(source *s) {
     error e = {0};
     uint64_t header;
+    uint32_t vision;
     if (safetensors_header_bytes(&e, "f", (uint8_t *)s->data, s->bytes, s->bytes, &header) ||
         safetensors_parse(&e, &s->memory, "f", s->data + 8, (size_t)header, s->bytes, &s->file) ||
-        hf_sources(&e, &s->memory, &s->model, &s->file, 1, &s->tensors, &s->count))
+        hf_sources(&e, &s->memory, &s->model, &s->file, 1, &s->tensors, &s->count,
+                   &vision))
         fail_msg("%s", e.message);
 }
 
@@ -81,7 +83,8 @@ static void list_roles(source *s) {
     for (uint32_t role = 0; role < ROLE_COUNT; role++)
         for (uint32_t layer = 0; layer < (roles[role].per_layer ? s->model.layers : 1); layer++) {
             source_tensor *t = &s->tensors[s->count];
-            *t = (source_tensor){"t", (tensor_role)role, layer, SOURCE_BF16, 0, 0, 0, 0, 0, 0};
+            *t = (source_tensor){.name = "t", .role = (tensor_role)role, .layer = layer,
+                                 .type = SOURCE_BF16};
             if (!model_role_shape(&s->model, t->role, &t->rows, &t->cols)) continue;
             t->offset = s->bytes;
             t->bytes = (uint64_t)t->rows * t->cols * 2;
@@ -96,7 +99,8 @@ static void plan_only(source *s, uint32_t layers, bool tied) {
     s->model = (model_config){.architecture = "llama", .layers = layers, .dim = 256, .hidden = 512,
                               .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = 64,
                               .context = 64, .norm_eps = 1e-5f, .attention_scale = 0.125f,
-                              .tied_head = tied, .rope = {.theta = 1e4f}};
+                              .embedding_scale = 1, .tied_head = tied,
+                              .rope = {{.theta = 1e4f}}};
     s->tensors = arena_array(&s->memory, (size_t)ROLE_COUNT * layers, sizeof *s->tensors);
     list_roles(s);
 }

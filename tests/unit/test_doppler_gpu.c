@@ -209,8 +209,8 @@ static void a_manifest_describes_its_model(void **state) {
     assert_int_equal(m.vocab, 512);
     assert_int_equal(m.context, 1024);
     assert_true(m.tied_head);
-    assert_true(m.norm_eps == 1e-5f && m.rope.theta == 10000);
-    assert_int_equal(m.rope.type, ROPE_DEFAULT);
+    assert_true(m.norm_eps == 1e-5f && m.rope[LAYER_FULL].theta == 10000);
+    assert_int_equal(m.rope[LAYER_FULL].type, ROPE_DEFAULT);
     assert_int_equal(m.stop_count, 1);
     assert_int_equal(m.stops[0], 508);
     assert_int_equal(count, 11);

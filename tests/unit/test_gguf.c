@@ -325,7 +325,8 @@ static void metadata_describe_the_model(void **state) {
         assert_int_equal(c.vocab, 10);
         assert_int_equal(c.context, 128);
         assert_int_equal(c.tied_head, tied);
-        assert_true(c.norm_eps == 1e-5f && c.rope.theta == 20000 && c.rope.type == ROPE_DEFAULT);
+        assert_true(c.norm_eps == 1e-5f && c.rope[LAYER_FULL].theta == 20000);
+        assert_int_equal(c.rope[LAYER_FULL].type, ROPE_DEFAULT);
         assert_true(c.has_bos && c.bos == 1 && c.stop_count == 1 && c.stops[0] == 2);
         assert_int_equal(count, tied ? 11 : 12);
         assert_int_equal(s[0].role, ROLE_EMBEDDING);
@@ -356,8 +357,8 @@ static void rope_freqs_become_the_ropes_factors(void **state) {
     assert_string_equal(gguf_rope_factors(&g, 1, &file)->name, "rope_freqs.weight");
     e = (error){0};
     if (gguf_model(&e, &a, &g, 1, (uint8_t *)factors, &c, &s, &count)) fail_msg("%s", e.message);
-    assert_int_equal(c.rope.type, ROPE_FACTORS);
-    assert_memory_equal(c.rope.factors, factors, sizeof factors);
+    assert_int_equal(c.rope[LAYER_FULL].type, ROPE_FACTORS);
+    assert_memory_equal(c.rope[LAYER_FULL].factors, factors, sizeof factors);
     factors[3] = 0;
     assert_int_equal(gguf_model(&e, &a, &g, 1, (uint8_t *)factors, &c, &s, &count),
                      DOPPLER_BAD_FILE);

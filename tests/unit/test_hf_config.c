@@ -1,6 +1,7 @@
 /* test_hf_config.c - both spellings of a config, the defaults, and refusals by name. */
 #include "bridge/hf_config.h"
 #include "bridge/hf_names.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #define SIZES                                                                               \
     "\"num_hidden_layers\": 2, \"hidden_size\": 64, \"intermediate_size\": 192, "           \
     "\"num_attention_heads\": 4, \"vocab_size\": 512, \"max_position_embeddings\": 1024"
+#define GEMMA "\"architectures\": [\"Gemma3ForCausalLM\"], "
 #define LLAMA "\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", "
 
 static doppler_status parse(error *e, const char *config, const char *generation,
@@ -50,7 +52,7 @@ static void defaults_are_those_of_llama(void **state) {
     assert_false(m.tied_head || m.attention_bias || m.attention_out_bias || m.mlp_bias);
     assert_false(m.has_bos);
     assert_int_equal(m.stop_count, 0);
-    assert_true(m.rope.theta == 10000 && m.rope.type == ROPE_DEFAULT);
+    assert_true(m.rope[LAYER_FULL].theta == 10000 && m.rope[LAYER_FULL].type == ROPE_DEFAULT);
     assert_true(m.norm_eps == 1e-6f && m.attention_scale == 0.25f);
     m = good("{\"model_type\": \"llama\", " SIZES ", \"head_dim\": 32, \"num_key_value_heads\": 2, "
              "\"attention_bias\": true, \"mlp_bias\": true, \"tie_word_embeddings\": true, "
@@ -75,14 +77,97 @@ static void both_rope_spellings_mean_the_same(void **state) {
         ", \"rope_theta\": 500000.0, \"rope_type\": \"llama3\"}}"};
     for (size_t i = 0; i < 3; i++) {
         model_config m = good(spellings[i], NULL);
-        assert_int_equal(m.rope.type, ROPE_LLAMA3);
-        assert_true(m.rope.theta == 500000 && m.rope.factor == 8);
-        assert_true(m.rope.low_freq_factor == 1 && m.rope.high_freq_factor == 4);
-        assert_int_equal(m.rope.original_context, 32);
+        const rope_config *r = &m.rope[LAYER_FULL];
+        assert_int_equal(r->type, ROPE_LLAMA3);
+        assert_true(r->theta == 500000 && r->factor == 8);
+        assert_true(r->low_freq_factor == 1 && r->high_freq_factor == 4);
+        assert_int_equal(r->original_context, 32);
     }
     model_config m = good("{" LLAMA SIZES ", \"rope_scaling\": {\"type\": \"linear\", "
                           "\"factor\": 2.5}}", NULL);
-    assert_true(m.rope.type == ROPE_LINEAR && m.rope.factor == 2.5f && m.rope.theta == 10000);
+    const rope_config *linear = &m.rope[LAYER_FULL];
+    assert_true(linear->type == ROPE_LINEAR && linear->factor == 2.5f && linear->theta == 10000);
+}
+
+static void a_mistral_window_is_of_all_layers_or_none(void **state) {
+    (void)state;
+#define MISTRAL "\"architectures\": [\"MistralForCausalLM\"], \"num_key_value_heads\": 2, "
+    model_config m = good("{" MISTRAL SIZES ", \"sliding_window\": 48}", NULL);
+    assert_string_equal(m.architecture, "mistral");
+    assert_int_equal(m.window, 48);
+    assert_false(model_has_kind(&m, LAYER_FULL));
+    assert_true(m.rope[LAYER_SLIDING].theta == 10000);
+    m = good("{" MISTRAL SIZES ", \"sliding_window\": null}", NULL);
+    assert_int_equal(m.window, 0);
+    assert_false(model_has_kind(&m, LAYER_SLIDING));
+    m = good("{" MISTRAL SIZES "}", NULL);               /* MistralConfig's default */
+    assert_int_equal(m.window, 4096);
+    assert_true(m.embedding_scale == 1 && !m.qk_norm && !m.post_norms);
+}
+
+/* google/gemma-3-1b-it as released, and gemma-3-4b-it, which leaves most to the defaults. */
+static void gemma3_configs_come_in_three_spellings(void **state) {
+    (void)state;
+    model_config m = good(
+        "{\"architectures\": [\"Gemma3ForCausalLM\"], \"attention_bias\": false, "
+        "\"attn_logit_softcapping\": null, \"bos_token_id\": 2, \"eos_token_id\": [1, 106], "
+        "\"final_logit_softcapping\": null, \"head_dim\": 256, \"hidden_activation\": "
+        "\"gelu_pytorch_tanh\", \"hidden_size\": 1152, \"intermediate_size\": 6912, "
+        "\"max_position_embeddings\": 32768, \"model_type\": \"gemma3_text\", "
+        "\"num_attention_heads\": 4, \"num_hidden_layers\": 26, \"num_key_value_heads\": 1, "
+        "\"query_pre_attn_scalar\": 256, \"rms_norm_eps\": 1e-06, \"rope_local_base_freq\": "
+        "10000, \"rope_scaling\": null, \"rope_theta\": 1000000, \"sliding_window\": 512, "
+        "\"sliding_window_pattern\": 6, \"vocab_size\": 262144}", NULL);
+    assert_true(m.qk_norm && m.post_norms && m.tied_head);
+    assert_int_equal(m.activation, ACTIVATION_GELU_TANH);
+    assert_true(m.embedding_scale == sqrtf(1152) && m.attention_scale == 0.0625f);
+    for (uint32_t i = 0; i < 26; i++)
+        assert_int_equal(m.layer_kinds[i], i % 6 == 5 ? LAYER_FULL : LAYER_SLIDING);
+    assert_true(m.rope[LAYER_FULL].theta == 1e6f && m.rope[LAYER_FULL].type == ROPE_DEFAULT);
+    assert_true(m.rope[LAYER_SLIDING].theta == 1e4f);
+    assert_int_equal(m.stop_count, 2);
+    m = good("{\"architectures\": [\"Gemma3ForConditionalGeneration\"], \"model_type\": "
+             "\"gemma3\", \"eos_token_id\": [1, 106], \"text_config\": {\"hidden_size\": 2560, "
+             "\"intermediate_size\": 10240, \"model_type\": \"gemma3_text\", "
+             "\"num_hidden_layers\": 34, \"rope_scaling\": {\"factor\": 8.0, \"rope_type\": "
+             "\"linear\"}, \"sliding_window\": 1024}, \"vision_config\": {}}", NULL);
+    assert_int_equal(m.heads, 8);
+    assert_int_equal(m.kv_heads, 4);
+    assert_int_equal(m.head_dim, 256);
+    assert_int_equal(m.vocab, 262208);
+    assert_int_equal(m.window, 1024);
+    assert_int_equal(m.stops[1], 106);
+    assert_true(m.rope[LAYER_FULL].type == ROPE_LINEAR && m.rope[LAYER_FULL].factor == 8);
+    assert_true(m.rope[LAYER_SLIDING].type == ROPE_DEFAULT && m.tied_head);
+    m = good("{" GEMMA SIZES ", \"head_dim\": 32, \"layer_types\": [\"full_attention\", "
+             "\"sliding_attention\"], \"sliding_window\": 8, \"query_pre_attn_scalar\": 24, "
+             "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 5e5, \"factor\": 8.0, "
+             "\"rope_type\": \"linear\"}, \"sliding_attention\": {\"rope_type\": \"default\", "
+             "\"rope_theta\": 2e4}}}", NULL);
+    assert_int_equal(m.layer_kinds[0], LAYER_FULL);
+    assert_int_equal(m.layer_kinds[1], LAYER_SLIDING);
+    assert_true(m.rope[LAYER_FULL].type == ROPE_LINEAR && m.rope[LAYER_FULL].theta == 5e5f);
+    assert_true(m.rope[LAYER_SLIDING].theta == 2e4f && m.attention_scale == (float)(1 / sqrt(24)));
+}
+
+static void yarn_has_transformers_defaults(void **state) {
+    (void)state;
+    model_config m = good("{" LLAMA SIZES ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": "
+                          "32.0, \"original_max_position_embeddings\": 128}}", NULL);
+    const rope_config *r = &m.rope[LAYER_FULL];
+    assert_int_equal(r->type, ROPE_YARN);
+    assert_int_equal(r->original_context, 128);
+    assert_true(r->beta_fast == 32 && r->beta_slow == 1 && r->truncate);
+    assert_true(fabsf(r->attention_factor - 1.3465736f) < 1e-6f);
+    m = good("{" LLAMA SIZES ", \"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, "
+             "\"beta_fast\": 16, \"beta_slow\": 2, \"truncate\": false, \"attention_factor\": "
+             "1.5, \"rope_theta\": 150000}}", NULL);
+    assert_int_equal(r->original_context, 1024);
+    assert_true(r->beta_fast == 16 && r->beta_slow == 2 && !r->truncate);
+    assert_true(r->attention_factor == 1.5f && r->theta == 150000);
+    m = good("{" LLAMA SIZES ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 40, "
+             "\"mscale\": 0.707, \"mscale_all_dim\": 0.707}}", NULL);
+    assert_true(r->attention_factor == 1);
 }
 
 static void generation_config_wins_on_ids(void **state) {
@@ -125,9 +210,11 @@ static void what_would_change_results_is_refused_by_name(void **state) {
         {"\"sliding_window\": 4096", "sliding_window 4096"},
         {"\"quantization_config\": {\"quant_method\": \"gptq\"}", "quantization_config"},
         {"\"partial_rotary_factor\": 0.5", "partial_rotary_factor 0.5"},
-        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}", "rope type \"yarn\""},
+        {"\"rope_scaling\": {\"rope_type\": \"factors\"}", "rope type \"factors\""},
         {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 4}", "rope type \"dynamic\""},
-        {"\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e6}}", "full_attention"},
+        {"\"rope_parameters\": {\"partial_rotary_factor\": 0.25}", "partial_rotary_factor 0.25"},
+        {"\"final_logit_softcapping\": 30.0", "final_logit_softcapping 30"},
+        {"\"use_bidirectional_attention\": true", "use_bidirectional_attention true"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char config[1024];
@@ -136,7 +223,7 @@ static void what_would_change_results_is_refused_by_name(void **state) {
     }
     refused("{\"architectures\": [\"GemmaForCausalLM\"], " SIZES "}", NULL, DOPPLER_UNSUPPORTED,
             "GemmaForCausalLM");
-    refused("{\"model_type\": \"mistral\", " SIZES "}", NULL, DOPPLER_UNSUPPORTED, "mistral");
+    refused("{\"model_type\": \"qwen9\", " SIZES "}", NULL, DOPPLER_UNSUPPORTED, "qwen9");
     refused("{" LLAMA SIZES ", \"head_dim\": 20}", NULL, DOPPLER_UNSUPPORTED, "80");
 }
 
@@ -173,6 +260,13 @@ static void missing_and_impossible_sizes_are_named(void **state) {
     refused("{" LLAMA SIZES ", \"rope_scaling\": {\"factor\": 8}}", NULL, DOPPLER_BAD_FILE,
             "rope_type");
     refused("{" LLAMA SIZES ", \"rope_theta\": -1}", NULL, DOPPLER_BAD_FILE, "theta");
+    refused("{" LLAMA SIZES ", \"rope_parameters\": {\"sliding_attention\": {}}}", NULL,
+            DOPPLER_BAD_FILE, "full_attention");
+    refused("{" GEMMA "\"layer_types\": [\"full_attention\"]}", NULL, DOPPLER_BAD_FILE,
+            "layer_types");
+    refused("{" GEMMA "\"sliding_window\": 0}", NULL, DOPPLER_BAD_FILE, "sliding_window");
+    refused("{\"architectures\": [\"Gemma3ForConditionalGeneration\"]}", NULL, DOPPLER_BAD_FILE,
+            "text_config");
 }
 
 static void chat_template_has_two_forms(void **state) {
@@ -225,9 +319,32 @@ static void names_map_to_roles(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tensor_role role = ROLE_COUNT;
         uint32_t layer;
-        assert_int_equal(hf_name_role(cases[i].name, &role, &layer), cases[i].kind);
+        assert_int_equal(hf_name_role("llama", cases[i].name, &role, &layer), cases[i].kind);
         assert_int_equal(role, cases[i].role);
         if (cases[i].kind == HF_NAME_ROLE) assert_int_equal(layer, cases[i].layer);
+    }
+}
+
+/* post_attention_layernorm is another norm there, and a seeing model has prefixes. */
+static void gemma_names_map_to_their_roles(void **state) {
+    (void)state;
+    static const struct { const char *name; hf_name kind; tensor_role role; } cases[] = {
+        {"model.layers.5.post_attention_layernorm.weight", HF_NAME_ROLE, ROLE_ATTN_POST_NORM},
+        {"model.layers.5.pre_feedforward_layernorm.weight", HF_NAME_ROLE, ROLE_FFN_NORM},
+        {"language_model.model.layers.5.post_feedforward_layernorm.weight", HF_NAME_ROLE,
+         ROLE_FFN_POST_NORM},
+        {"model.language_model.layers.5.self_attn.q_norm.weight", HF_NAME_ROLE, ROLE_ATTN_Q_NORM},
+        {"language_model.lm_head.weight", HF_NAME_ROLE, ROLE_HEAD},
+        {"vision_tower.vision_model.embeddings.patch_embedding.weight", HF_NAME_VISION, ROLE_COUNT},
+        {"multi_modal_projector.mm_input_projection_weight", HF_NAME_VISION, ROLE_COUNT},
+        {"language_model.vision.weight", HF_NAME_UNKNOWN, ROLE_COUNT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tensor_role role = ROLE_COUNT;
+        uint32_t layer;
+        assert_int_equal(hf_name_role("gemma3", cases[i].name, &role, &layer), cases[i].kind);
+        assert_int_equal(role, cases[i].role);
+        if (role == ROLE_FFN_NORM) assert_int_equal(layer, 5);
     }
 }
 
@@ -258,15 +375,15 @@ static void sources_are_complete_and_fit(void **state) {
     arena a = {0};
     error e = {0};
     source_tensor *s;
-    uint32_t count;
-    assert_int_equal(hf_sources(&e, &a, &m, &file, 1, &s, &count), DOPPLER_OK);
+    uint32_t count, vision;
+    assert_int_equal(hf_sources(&e, &a, &m, &file, 1, &s, &count, &vision), DOPPLER_OK);
     assert_int_equal(count, COUNT - 1);
     assert_int_equal(s[0].role, ROLE_EMBEDDING);
     assert_int_equal(s[0].type, SOURCE_F16);
     assert_int_equal(s[count - 1].role, ROLE_HEAD);
     model_config tied = m;
     tied.tied_head = true;
-    assert_int_equal(hf_sources(&e, &a, &tied, &file, 1, &s, &count), DOPPLER_OK);
+    assert_int_equal(hf_sources(&e, &a, &tied, &file, 1, &s, &count, &vision), DOPPLER_OK);
     assert_int_equal(count, COUNT - 2);
     static const struct {
         uint32_t at;
@@ -298,7 +415,7 @@ static void sources_are_complete_and_fit(void **state) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         safetensors_tensor before = tensors[changes[i].at];
         tensors[changes[i].at] = changes[i].to;
-        assert_int_equal(hf_sources(&e, &a, &m, &file, 1, &s, &count), changes[i].want);
+        assert_int_equal(hf_sources(&e, &a, &m, &file, 1, &s, &count, &vision), changes[i].want);
         if (!strstr(e.message, changes[i].part)) fail_msg("%s", e.message);
         tensors[changes[i].at] = before;
     }
@@ -309,12 +426,16 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_llama),
         cmocka_unit_test(both_rope_spellings_mean_the_same),
+        cmocka_unit_test(a_mistral_window_is_of_all_layers_or_none),
+        cmocka_unit_test(gemma3_configs_come_in_three_spellings),
+        cmocka_unit_test(yarn_has_transformers_defaults),
         cmocka_unit_test(generation_config_wins_on_ids),
         cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
         cmocka_unit_test(what_would_change_results_is_refused_by_name),
         cmocka_unit_test(missing_and_impossible_sizes_are_named),
         cmocka_unit_test(chat_template_has_two_forms),
         cmocka_unit_test(names_map_to_roles),
+        cmocka_unit_test(gemma_names_map_to_their_roles),
         cmocka_unit_test(sources_are_complete_and_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,9 +32,11 @@ static void make_sample(sample *s) {
     s->m.model = (model_config){
         .architecture = "llama", .layers = 1, .dim = 32, .hidden = 64, .heads = 2, .kv_heads = 1,
         .head_dim = 16, .vocab = 96, .context = 128, .norm_eps = 1e-5f,
-        .attention_scale = 0.1767767f, .has_bos = true, .bos = 1, .stops = {2, 95}, .stop_count = 2,
-        .rope = {.type = ROPE_LLAMA3, .theta = 500000, .factor = 8, .low_freq_factor = 1,
-                 .high_freq_factor = 4.1f, .original_context = 64}};
+        .attention_scale = 0.1767767f, .embedding_scale = 1, .has_bos = true, .bos = 1,
+        .stops = {2, 95}, .stop_count = 2,
+        .rope = {[LAYER_FULL] = {.type = ROPE_LLAMA3, .theta = 500000, .factor = 8,
+                                 .low_freq_factor = 1, .high_freq_factor = 4.1f,
+                                 .original_context = 64}}};
     s->m.tokenizer = (rdrr_file){"tokenizer.bin", 17, {1}};
     s->m.hashes = (rdrr_file){"hashes.bin", 64, {2}};
     s->shards[0] = (rdrr_file){"shard_00000.bin", SHARD_BYTES, {3}};
@@ -132,7 +134,7 @@ static void rope_factors_survive(void **state) {
     (void)state;
     sample s;
     make_sample(&s);
-    rope_config *rope = &s.m.model.rope;
+    rope_config *rope = &s.m.model.rope[LAYER_FULL];
     *rope = (rope_config){.type = ROPE_FACTORS, .theta = 500000};
     uint32_t count = s.m.model.head_dim / 2;
     for (uint32_t i = 0; i < count; i++) rope->factors[i] = 1 + (float)i / 3;
@@ -163,6 +165,77 @@ static void absent_bos_and_template_survive(void **state) {
     assert_memory_equal(&m.model, &s.m.model, sizeof m.model);
     manifest_free(&m);
     text_free(&t);
+}
+
+/* The sample with a sliding layer, YaRN, and Gemma's scale and activation. */
+static void make_sliding(sample *s) {
+    make_sample(s);
+    model_config *m = &s->m.model;
+    snprintf(m->architecture, sizeof m->architecture, "gemma3");
+    m->activation = ACTIVATION_GELU_TANH;
+    m->embedding_scale = 5.656854249f;
+    m->layer_kinds[0] = LAYER_SLIDING;
+    m->window = 48;
+    m->rope[LAYER_FULL] = (rope_config){0};
+    m->rope[LAYER_SLIDING] = (rope_config){
+        .type = ROPE_YARN, .theta = 150000, .factor = 32, .beta_fast = 32, .beta_slow = 1,
+        .attention_factor = 1.3465736f, .original_context = 4096, .truncate = true};
+}
+
+static void every_kind_of_layer_and_rope_survives(void **state) {
+    (void)state;
+    sample s;
+    make_sliding(&s);
+    for (uint32_t type = 0; type < ROPE_COUNT; type++) {
+        rope_config *r = &s.m.model.rope[LAYER_SLIDING];
+        r->type = (rope_type)type;
+        r->low_freq_factor = type == ROPE_LLAMA3 ? 1 : 0;
+        r->high_freq_factor = type == ROPE_LLAMA3 ? 4 : 0;
+        for (uint32_t i = 0; i < s.m.model.head_dim / 2; i++)
+            r->factors[i] = type == ROPE_FACTORS ? 1 + (float)i / 3 : 0;
+        text t = written(&s.m), again;
+        manifest m;
+        error e = {0};
+        if (manifest_parse(&e, &m, t.data, t.bytes)) fail_msg("%s", e.message);
+        again = written(&m);
+        assert_string_equal(again.data, t.data);
+        assert_int_equal(m.model.rope[LAYER_SLIDING].type, type);
+        assert_int_equal(m.model.layer_kinds[0], LAYER_SLIDING);
+        assert_int_equal(m.model.window, 48);
+        assert_int_equal(m.model.activation, ACTIVATION_GELU_TANH);
+        if (type == ROPE_YARN)
+            assert_memory_equal(&m.model.rope, &s.m.model.rope, sizeof m.model.rope);
+        text_free(&again);
+        text_free(&t);
+        manifest_free(&m);
+    }
+}
+
+static void windows_and_norms_must_fit_the_layers(void **state) {
+    (void)state;
+    sample s;
+    make_sliding(&s);
+    s.m.model.window = 0;
+    refused(&s, DOPPLER_BAD_FILE, "window 0");
+    make_sliding(&s);
+    s.m.model.layer_kinds[0] = LAYER_FULL;
+    s.m.model.rope[LAYER_FULL] = s.m.model.rope[LAYER_SLIDING];
+    refused(&s, DOPPLER_BAD_FILE, "no layer is sliding");
+    make_sliding(&s);
+    s.m.model.rope[LAYER_SLIDING].beta_slow = 33;
+    refused(&s, DOPPLER_BAD_FILE, "beta_slow 33");
+    make_sliding(&s);
+    s.m.model.rope[LAYER_SLIDING].attention_factor = 0;
+    refused(&s, DOPPLER_BAD_FILE, "attention_factor");
+    make_sliding(&s);
+    s.m.model.embedding_scale = -1;
+    refused(&s, DOPPLER_BAD_FILE, "embedding_scale");
+    make_sample(&s);
+    s.m.model.qk_norm = true;
+    refused(&s, DOPPLER_BAD_FILE, "attn_q_norm of layer 0 is missing");
+    make_sample(&s);
+    s.m.model.post_norms = true;
+    refused(&s, DOPPLER_BAD_FILE, "attn_post_norm of layer 0 is missing");
 }
 
 /* ---- one thing wrong at a time */
@@ -341,7 +414,8 @@ static void what_is_not_known_is_unsupported_by_name(void **state) {
     exchanged("\"features\": []", "\"features\": [\"paged_experts\"]", no, "paged_experts");
     exchanged("\"architecture\": \"llama\"", "\"architecture\": \"gpt9\"", no, "gpt9");
     exchanged("\"activation\": \"silu\"", "\"activation\": \"mish\"", no, "mish");
-    exchanged("\"type\": \"llama3\"", "\"type\": \"yarn\"", no, "yarn");
+    exchanged("\"type\": \"llama3\"", "\"type\": \"ntk\"", no, "ntk");
+    exchanged("[\"full\"]", "[\"chunked\"]", no, "chunked");
     exchanged("\"kind\": \"compiled\"", "\"kind\": \"tiktoken\"", no, "tiktoken");
     exchanged("\"dtype\": \"f32\"", "\"dtype\": \"q3_k\"", no, "q3_k");
     exchanged("\"layout\": \"rows\"", "\"layout\": \"tiles\"", no, "tiles");
@@ -418,6 +492,8 @@ static void spans_across_shards_are_whole_pages(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip_keeps_everything),
+        cmocka_unit_test(every_kind_of_layer_and_rope_survives),
+        cmocka_unit_test(windows_and_norms_must_fit_the_layers),
         cmocka_unit_test(floats_survive),
         cmocka_unit_test(rope_factors_survive),
         cmocka_unit_test(absent_bos_and_template_survive),

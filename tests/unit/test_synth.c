@@ -273,8 +273,9 @@ static void configs_say_what_the_shape_has(void **state) {
         assert_int_equal(m.vocab, of->vocab);
         assert_int_equal(m.context, of->context);
         assert_true(m.tied_head == of->tied_head);
-        assert_int_equal(m.rope.type, ROPE_LLAMA3);
-        assert_true(m.rope.factor == (float)of->factor && m.rope.theta == (float)of->theta);
+        assert_int_equal(m.rope[LAYER_FULL].type, ROPE_LLAMA3);
+        assert_true(m.rope[LAYER_FULL].factor == (float)of->factor);
+        assert_true(m.rope[LAYER_FULL].theta == (float)of->theta);
         assert_true(m.norm_eps == 1e-5f);
         assert_int_equal(m.bos, 128000);
         assert_int_equal(m.stop_count, 3);

@@ -1,0 +1,41 @@
+/* kv_cache.c - how much each layer's cache keeps, and what of it is still there.
+ *
+ * Position p of a layer lies in slot p % slots. Where slots < context that is a ring: writing
+ * position p overwrites p - slots. A step of T tokens at position p writes all of them before its
+ * first query reads p - window + 1 .. p, so that window + T - 1 slots are enough; what lookahead
+ * writes behind a stop token is in the same slack. */
+#include "inference/engine.h"
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+uint32_t kv_slots(const model_config *m, layer_kind kind, uint32_t context, uint32_t chunk) {
+    if (kind == LAYER_FULL) return context;
+    uint32_t slack = max_u32(chunk, RING_TOKENS);
+    return min_u32(context, min_u32(m->window, context) + slack);
+}
+
+uint64_t kv_layer_bytes(const model_config *m, kv_format format, uint32_t slots) {
+    uint64_t element = format == KV_F16 ? 2 : 4;
+    return 2 * (uint64_t)slots * m->kv_heads * m->head_dim * element;
+}
+
+uint64_t kv_bytes(const model_config *m, kv_format format, uint32_t context, uint32_t chunk) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < m->layers; i++)
+        bytes += kv_layer_bytes(m, format,
+                                kv_slots(m, (layer_kind)m->layer_kinds[i], context, chunk));
+    return bytes;
+}
+
+void kv_written(doppler_session *s, uint32_t end) { s->ring_end = max_u32(s->ring_end, end); }
+
+uint32_t kv_reuse(doppler_session *s, uint32_t tokens) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t slots = s->slots[LAYER_SLIDING];
+    uint32_t oldest = s->ring_end > slots ? s->ring_end - slots : 0;
+    uint32_t seen = tokens + 1 > m->window ? tokens + 1 - m->window : 0;   /* by the next token */
+    if (model_has_kind(m, LAYER_SLIDING) && seen < oldest) tokens = 0;
+    if (tokens == 0) s->ring_end = 0;
+    return tokens;
+}

@@ -1,0 +1,137 @@
+// Dense architectures agree with Hugging Face: LLaMA 2, Mistral (all layers slide), Gemma 3 (five
+// sliding layers to one full). The micro checkpoints are fixtures; those of ../shared are skipped
+// where it is absent.
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { converted, golden, goldenPerplexity, greedyViolations, logits, perplexity, relativeError,
+    root, shared, worstHiddenRms, worstLogits } from './oracle.mjs';
+
+const fixtures = join(root, 'tests', 'fixtures', 'micro');
+const cpu = ['--device', 'cpu'];
+const wasm = [...cpu, '--host', 'node'];
+const gpu = ['--device', 'gpu'];
+const f32 = ['--kv', 'f32'];
+const f16 = ['--kv', 'f16'];
+
+const within = (error, bound) => assert.ok(error <= bound, `largest error ${error}`);
+const near = (got, want) => assert.ok(Math.abs(got / want - 1) <= 5e-4, `${got}, golden ${want}`);
+// The golden of the longest prompt alone: one process, many windows.
+const longest = (g) => ({ ...g, prompts: [g.prompts.reduce((a, b) =>
+    (b.ids.length > a.ids.length ? b : a))] });
+
+for (const name of ['llama2', 'mistral', 'gemma3']) {
+    const checkpoint = join(fixtures, name);
+    const pack = converted(checkpoint, `micro-${name}`, 'keep');
+    const g = golden(checkpoint);
+
+    test(`micro ${name} logits, f32 KV, native CPU`, () => {
+        within(worstLogits(pack, g, [...cpu, ...f32]), 1e-4);
+    });
+    test(`micro ${name} logits, f32 KV, wasm CPU and WebGPU`, () => {
+        within(worstLogits(pack, longest(g), [...wasm, ...f32]), 1e-4);
+        within(worstLogits(pack, longest(g), [...gpu, ...f32]), 1e-3);
+    });
+    test(`micro ${name} logits, f16 KV, native CPU and WebGPU`, () => {
+        within(worstLogits(pack, g, [...cpu, ...f16]), 2e-3);
+        within(worstLogits(pack, longest(g), [...gpu, ...f16]), 2e-3);
+    });
+    test(`micro ${name} greedy tokens`, () => {
+        const margin = 0.02;
+        assert.deepEqual(greedyViolations(pack, g, { tokens: 64, margin,
+            options: [...cpu, ...f32] }), []);
+        assert.deepEqual(greedyViolations(pack, g, { tokens: 16, margin, count: 1,
+            options: [...gpu, ...f32] }), []);
+    });
+    test(`micro ${name} residuals, CPU`, () => {
+        const [p] = longest(g).prompts;
+        within(worstHiddenRms(pack, p, ...cpu, ...f32), 1e-4);
+    });
+    test(`micro ${name} perplexity, native CPU`, () => {
+        near(perplexity(pack, join(fixtures, 'text.txt'), 0, ...f32, ...cpu),
+            goldenPerplexity(g, g.perplexity.chunks));
+    });
+}
+
+// Windows of 8 tokens, sequences of 78: read in steps that wrap the rings, and on small devices.
+for (const name of ['mistral', 'gemma3']) {
+    const pack = converted(join(fixtures, name), `micro-${name}`, 'keep');
+    const { ids } = longest(golden(join(fixtures, name))).prompts[0];
+    const long = [...ids, ...ids, ...ids];
+    test(`micro ${name} read in steps of 1, 7 and 64, native CPU`, () => {
+        for (const [kv, bound] of [[f32, 1e-4], [f16, 2e-3]]) {
+            const want = logits(pack, long, ...cpu, ...kv);
+            for (const step of [1, 7, 64]) {
+                within(relativeError(logits(pack, long, ...cpu, ...kv, '--prefill', step), want),
+                    bound);
+            }
+        }
+    });
+    test(`micro ${name} read in steps of 7, WebGPU`, () => {
+        const want = logits(pack, long, ...cpu, ...f32);
+        within(relativeError(logits(pack, long, ...gpu, ...f32, '--prefill', 7), want), 1e-4);
+    });
+    test(`micro ${name} with 1 MiB bindings, WebGPU`, () => {
+        const want = logits(pack, long, ...cpu, ...f32);
+        within(relativeError(logits(pack, long, ...gpu, ...f32, '--limits', '1MiB'), want), 1e-4);
+    });
+}
+
+for (const name of ['llama3', 'mistral', 'gemma3']) {
+    const checkpoint = join(shared, 'models', name);
+    const skip = existsSync(checkpoint) ? false : `needs ../shared/models/${name}`;
+    const long = skip || (process.env.LONG ? false : 'runs in make check');
+    const pack = skip ? '' : converted(checkpoint, name, 'keep');
+    const g = skip ? null : golden(checkpoint);
+
+    test(`${name} logits, native CPU`, { skip }, () => {
+        within(worstLogits(pack, g, [...cpu, ...f32]), 1e-4);
+        within(worstLogits(pack, g, [...cpu, ...f16]), 2e-3);
+    });
+    test(`${name} residuals, CPU`, { skip }, () => {
+        for (const p of g.prompts) within(worstHiddenRms(pack, p, ...cpu, ...f32), 1e-4);
+    });
+    test(`${name} logits, WebGPU`, { skip }, () => {
+        within(worstLogits(pack, longest(g), [...gpu, ...f16]), 2e-3);
+    });
+    test(`${name} greedy tokens`, { skip }, () => {
+        const margin = 0.02;
+        assert.deepEqual(greedyViolations(pack, g, { tokens: 64, margin, options: cpu }), []);
+        assert.deepEqual(greedyViolations(pack, g, { tokens: 16, margin, count: 1,
+            options: gpu }), []);
+    });
+    test(`${name} perplexity of two chunks, native CPU`, { skip }, () => {
+        near(perplexity(pack, join(shared, 'vectors', 'heldout.txt'), 2, ...f32, ...cpu),
+            goldenPerplexity(g, 2));
+    });
+    test(`${name} perplexity of 16 chunks, native CPU`, { skip: long }, () => {
+        near(perplexity(pack, join(shared, 'vectors', 'heldout.txt'), 16, ...f32, ...cpu),
+            g.perplexity.value);
+    });
+    // In f32 the larger matrices exceed 1 MiB: slabs of rows.
+    test(`${name} in f32 on small devices`, { skip }, () => {
+        const wide = converted(checkpoint, name, 'f32');
+        const { ids } = longest(g).prompts[0];
+        const want = logits(wide, ids, ...cpu, ...f32, '--context', 512);
+        const small = ['--context', 512, '--limits'];
+        for (const limits of ['default', '1MiB']) {
+            within(relativeError(logits(wide, ids, ...cpu, ...f32, ...small, limits), want), 1e-6);
+        }
+        within(relativeError(logits(wide, ids, ...gpu, ...f32, ...small, '1MiB'), want), 1e-4);
+    });
+}
+
+// What a GGUF file holds, kept as it is, equals its weights dequantized. The last prompt is shorter
+// than Mistral's window, of which its file says nothing.
+for (const [name, family] of [['mistral-Q4_K_M', 'mistral'], ['gemma3-Q4_K_M', 'gemma3']]) {
+    const file = join(shared, 'gguf', `${name}.gguf`);
+    const skip = existsSync(file) ? false : `needs ../shared/gguf/${name}.gguf`;
+    test(`${name}.gguf equals its dequantized weights, native CPU`, { skip }, () => {
+        const { ids, logits: want } = golden(join(shared, 'models', family)).prompts.at(-1);
+        const [kept, wide] = ['keep', 'f32'].map((format) =>
+            logits(converted(file, name, format), ids, ...cpu, ...f32));
+        within(relativeError(kept, wide), 1e-5);
+        within(relativeError(kept, want), 0.25);      // 4 bits a weight, but the same model
+    });
+}
