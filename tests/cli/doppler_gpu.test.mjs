@@ -276,5 +276,5 @@ test('a config.json beside the manifest wins', () => inFolder(folder => {
     });
     const { model } = converted(from, folder, '--quiet').manifest;
     assert.equal(model.context, 99);
-    assert.equal(model.rope.theta, 5e5);
+    assert.equal(model.rope.full.theta, 5e5);
 }));
