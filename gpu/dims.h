@@ -92,6 +92,10 @@ struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
  * bindings: gu r, y [tokens, hidden] w. activation: enum model_activation. */
 struct act_mul_dims { uint32_t hidden, tokens, activation; };
 
+/* nll: nll[first + r] = log(sum_i exp(logits[r, i])) - logits[r, targets[first + r]], r < rows.
+ * bindings: logits [rows, vocab] r, targets u32 r, nll f32 w. grid: rows. */
+struct nll_dims { uint32_t vocab, rows, first; };
+
 /* argmax and sample: one workgroup per row of logits [rows, stride >= vocab] (stride 0: all rows
  * share one). Penalties apply first: a token with counts[i] > 0 has its logit divided (if > 0) or
  * multiplied by the repetition penalty, and lowered by the presence penalty. argmax: the lowest

@@ -17,7 +17,8 @@
     X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
     X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
     X(ARGMAX,          argmax,          "rwwww", LINK_LOGITS)   \
-    X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)
+    X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)   \
+    X(NLL,             nll,             "rrw",   LINK_NOTHING)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, access, link) extern const char wgsl_##name[];

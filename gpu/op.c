@@ -127,3 +127,11 @@ void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer cou
     gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring)};
     gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
 }
+
+void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
+            struct nll_dims dims) {
+    assert(dims.vocab > 0 && dims.rows > 0);
+    gpu_binding bindings[] = {whole(logits), whole(targets), whole(nll)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_NLL, 0), bindings, 3, &dims, sizeof dims, dims.rows, 1,
+                 1);
+}

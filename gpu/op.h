@@ -50,6 +50,8 @@ void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rop
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
                   gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims);
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
+void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
+            struct nll_dims dims);
 /* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
                gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);

@@ -47,6 +47,8 @@ typedef struct session_buffers {
     gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
     gpu_buffer activated;        /* [chunk, hidden] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
+    gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
+    gpu_buffer nll;              /* [chunk] */
 } session_buffers;
 
 enum {

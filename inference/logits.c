@@ -4,7 +4,6 @@
 #include "inference/engine.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +11,8 @@ struct logits_pass {
     doppler_session *s;
     uint32_t count, chunk_first, chunk_tokens;     /* chunk_first: position of the chunk */
     uint32_t slice_first, slice_tokens;            /* within the chunk */
-    float *rows;                                   /* [logit_rows, vocab], owned */
-    float *logits, *nll;                           /* the caller's; one of them is NULL */
+    float *rows;                                   /* [logit_rows, vocab] or [logit_rows], owned */
+    float *logits, *nll;                           /* the caller's; logits NULL: nll is wanted */
     gpu_list head;                                 /* of the running slice */
     bool cancelled;
     doppler_done_fn done;
@@ -41,26 +40,16 @@ static bool failed(struct logits_pass *p, doppler_status status) {
     return status != DOPPLER_OK;
 }
 
-/* -log softmax(row)[id] */
-static float row_nll(const float *row, uint32_t vocab, uint32_t id) {
-    float max = row[0];
-    for (uint32_t i = 1; i < vocab; i++) max = row[i] > max ? row[i] : max;
-    double sum = 0;
-    for (uint32_t i = 0; i < vocab; i++) sum += exp((double)row[i] - max);
-    return (float)(log(sum) + max - row[id]);
-}
-
 static void take_slice(struct logits_pass *p) {
-    uint32_t vocab = p->s->model->manifest.model.vocab;
     uint32_t first = p->chunk_first + p->slice_first;
     if (p->logits) {
+        uint32_t vocab = p->s->model->manifest.model.vocab;
         memcpy(p->logits + (size_t)first * vocab, p->rows,
                (size_t)p->slice_tokens * vocab * sizeof *p->rows);
         return;
     }
     for (uint32_t t = 0; t < p->slice_tokens && first + t + 1 < p->count; t++)
-        p->nll[first + t] = row_nll(p->rows + (size_t)t * vocab, vocab,
-                                    p->s->timeline[first + t + 1]);
+        p->nll[first + t] = p->rows[t];
 }
 
 static void slice_done(doppler_status status, void *user) {
@@ -83,12 +72,31 @@ static void next_slice(struct logits_pass *p) {
     gpu *g = s->model->d->g;
     uint32_t left = p->chunk_tokens - p->slice_first;
     p->slice_tokens = left < s->logit_rows ? left : s->logit_rows;
+    uint32_t vocab = s->model->manifest.model.vocab;
     gpu_record_begin(g);
     forward_head(s, p->slice_first, p->slice_tokens);
+    if (!p->logits)
+        op_nll(session_ops(s), s->buffers.nll, s->buffers.logits, s->buffers.targets,
+               (struct nll_dims){vocab, p->slice_tokens, p->slice_first});
     p->head = gpu_record_end(g);
-    size_t bytes = (size_t)p->slice_tokens * s->model->manifest.model.vocab * sizeof *p->rows;
-    gpu_readback rows = {s->buffers.logits, 0, bytes, p->rows};
-    gpu_submit(g, p->head, 1, &rows, slice_done, p);
+    gpu_readback rows = {s->buffers.logits, 0,
+                         (size_t)p->slice_tokens * vocab * sizeof *p->rows, p->rows};
+    gpu_readback nll = {s->buffers.nll, p->slice_first * sizeof *p->rows,
+                        p->slice_tokens * sizeof *p->rows, p->rows};
+    gpu_submit(g, p->head, 1, p->logits ? &rows : &nll, slice_done, p);
+}
+
+/* The token behind each of the chunk's; the last of all has none, and its score is dropped. */
+static void write_targets(struct logits_pass *p) {
+    const doppler_session *s = p->s;
+    uint32_t left = p->count - p->chunk_first - 1;
+    uint32_t known = p->chunk_tokens < left ? p->chunk_tokens : left, none = 0;
+    gpu *g = s->model->d->g;
+    if (known)
+        gpu_write(g, s->buffers.targets, 0, s->timeline + p->chunk_first + 1,
+                  known * sizeof *s->timeline);
+    if (known < p->chunk_tokens)
+        gpu_write(g, s->buffers.targets, known * sizeof none, &none, sizeof none);
 }
 
 static void next_chunk(struct logits_pass *p) {
@@ -99,22 +107,30 @@ static void next_chunk(struct logits_pass *p) {
     const step_state state = {.position = p->chunk_first};
     session_write_step(s, &state, s->timeline + p->chunk_first, p->chunk_tokens);
     kv_written(s, p->chunk_first + p->chunk_tokens);
+    if (!p->logits) write_targets(p);
     gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, p->chunk_tokens, -1, false), 1,
                NULL, NULL, NULL);
     next_slice(p);
 }
 
-static doppler_status start(doppler_session *s, const uint32_t *ids, size_t count,
+static void programs_done(doppler_status status, void *user) {
+    struct logits_pass *p = user;
+    if (status || p->cancelled) finish(p, status ? status : DOPPLER_CANCELLED);
+    else next_chunk(p);
+}
+
+/* row: numbers that a token leaves in rows. */
+static doppler_status start(doppler_session *s, const uint32_t *ids, size_t count, uint32_t row,
                             struct logits_pass wanted) {
+    doppler *d = s->model->d;
     doppler_status status = session_check(s, ids, count);
     if (status) return status;
     struct logits_pass *p = malloc(sizeof *p);
-    float *rows = malloc((size_t)s->logit_rows * s->model->manifest.model.vocab * sizeof *rows);
+    float *rows = malloc((size_t)s->logit_rows * row * sizeof *rows);
     if (!p || !rows) {
         free(p);
         free(rows);
-        return fail(&s->model->d->error, DOPPLER_NO_MEMORY, "logits of %" PRIu32 " tokens",
-                    s->logit_rows);
+        return fail(&d->error, DOPPLER_NO_MEMORY, "logits of %" PRIu32 " tokens", s->logit_rows);
     }
     *p = wanted;
     p->s = s;
@@ -123,18 +139,28 @@ static doppler_status start(doppler_session *s, const uint32_t *ids, size_t coun
     memcpy(s->timeline, ids, count * sizeof *ids);
     kv_reuse(s, 0);
     s->logits_pass = p;
-    next_chunk(p);
-    return DOPPLER_OK;
+    if (p->logits) {
+        next_chunk(p);
+        return DOPPLER_OK;
+    }
+    const program_want nll = {KERNEL_NLL, 0};
+    status = programs_compile(d, &nll, 1, programs_done, p);
+    if (!status) return DOPPLER_OK;
+    s->logits_pass = NULL;
+    free(rows);
+    free(p);
+    return status;
 }
 
 doppler_status doppler_logits(doppler_session *s, const uint32_t *ids, size_t count, float *out,
                               doppler_done_fn done, void *user) {
-    return start(s, ids, count, (struct logits_pass){.logits = out, .done = done, .user = user});
+    return start(s, ids, count, s->model->manifest.model.vocab,
+                 (struct logits_pass){.logits = out, .done = done, .user = user});
 }
 
 doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t count, float *nll,
                              doppler_done_fn done, void *user) {
-    return start(s, ids, count, (struct logits_pass){.nll = nll, .done = done, .user = user});
+    return start(s, ids, count, 1, (struct logits_pass){.nll = nll, .done = done, .user = user});
 }
 
 bool logits_cancel(doppler_session *s) {

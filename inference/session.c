@@ -67,6 +67,8 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * 2 * m->hidden * f, "gate_up"},
         {chunk * m->hidden * f, "activated"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
+        {chunk * 4, "targets"},
+        {chunk * f, "nll"},
     };
     memcpy(out, fixed, sizeof fixed);
     for (uint32_t i = 0; i < m->layers; i++)

@@ -15,5 +15,6 @@ void twin_attention_merge(const gpu_call *call);
 void twin_act_mul(const gpu_call *call);
 void twin_argmax(const gpu_call *call);
 void twin_sample(const gpu_call *call);
+void twin_nll(const gpu_call *call);
 
 #endif
