@@ -1,7 +1,8 @@
 /* convert_part.c - makes ranges of a package's stream, a few rows at a time.
  *
  * Where the part stands in the stream says what comes next: zeros before a tensor, or a row of it.
- * Rows flow from `in` through `pending` into `block`, which leaves when it is full. */
+ * Rows flow from `in` through `pending` into the block, which leaves when it is full; what is
+ * stored as it is goes there at once. */
 #include "loader/convert_plan.h"
 #include "loader/quantize.h"
 #include "loader/repack.h"
@@ -110,11 +111,13 @@ static float largest(weight_format format) {
     return format == FORMAT_F32 ? 0x1.FFFFFEp127f : format == FORMAT_BF16 ? 0x1.FEp127f : 65504.0f;
 }
 
-/* Row `row`, of which the source is in `in` -> encoded, or decoded where it is a vector. */
+/* Row `row`, of which the source is in `in` -> pending. */
 static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     const source_tensor *s = &p->c->input.sources[p->tensor];
     const rdrr_tensor *t = &p->c->m.tensors[p->tensor];
     bool matrix = roles[t->role].matrix;
+    p->pending_bytes = t->bytes / t->rows;
+    p->pending = matrix ? p->encoded : (const uint8_t *)p->decoded;
     uint32_t from = matrix ? source_index(s, row) : row;
     const uint8_t *bytes = p->in + (from - p->in_row) * (s->bytes / s->rows);
     if (keeps(s, t)) {
@@ -134,26 +137,9 @@ static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     return DOPPLER_OK;
 }
 
-/* What is in `in` from byte `skip` of stored row `row` on -> pending. */
-static doppler_status take_row(error *e, convert_part *p, uint32_t row, uint64_t skip) {
-    const source_tensor *s = &p->c->input.sources[p->tensor];
-    const rdrr_tensor *t = &p->c->m.tensors[p->tensor];
-    doppler_status status = DOPPLER_OK;
-    uint64_t row_bytes = t->bytes / t->rows;
-    p->pending_bytes = row_bytes;
-    p->pending = roles[t->role].matrix ? p->encoded : (const uint8_t *)p->decoded;
-    if (is_copied(s, t)) {
-        p->pending = p->in + (row - p->in_row) * row_bytes;
-        p->pending_bytes = (p->in_row + p->in_rows - row) * row_bytes;
-    } else status = encode_row(e, p, row);
-    p->pending += skip;
-    p->pending_bytes -= skip;
-    return status;
-}
-
 /* Asks for rows from `row` on: whole heads where rows change places, as many as the range needs
  * and there is room for. */
-static void ask_read(convert_part *p, uint32_t row, convert_step *step) {
+static void ask_rows(convert_part *p, uint32_t row, convert_step *step) {
     const convert *c = p->c;
     const source_tensor *s = &c->input.sources[p->tensor];
     const rdrr_tensor *t = &c->m.tensors[p->tensor];
@@ -176,6 +162,22 @@ static void ask_read(convert_part *p, uint32_t row, convert_step *step) {
 }
 
 /* ---- blocks */
+
+/* Asks for the tensor's bytes from at_byte on where they belong: in the block. */
+static void ask_copy(convert_part *p, uint64_t at_byte, convert_step *step) {
+    const source_tensor *s = &p->c->input.sources[p->tensor];
+    uint64_t left = s->bytes - at_byte, room = p->write.bytes - p->used;
+    uint32_t bytes = (uint32_t)(left < room ? left : room);
+    assert(s->bytes == p->c->m.tensors[p->tensor].bytes);
+    *step = (convert_step){
+        .action = CONVERT_READ,
+        .source = s->file,
+        .offset = s->offset + at_byte,
+        .bytes = bytes,
+        .to = p->bytes + p->used,
+    };
+    p->used += bytes;
+}
 
 static void fill_block(convert_part *p) {
     uint64_t room = p->write.bytes - p->used;
@@ -203,12 +205,17 @@ static doppler_status find_bytes(error *e, convert_part *p, convert_step *step, 
         return DOPPLER_OK;
     }
     const rdrr_tensor *t = &c->m.tensors[p->tensor];
-    uint64_t in_tensor = at - c->starts[p->tensor], row_bytes = t->bytes / t->rows;
-    uint32_t row = (uint32_t)(in_tensor / row_bytes);
-    if (row >= p->in_row && row - p->in_row < p->in_rows)
-        return take_row(e, p, row, in_tensor % row_bytes);
-    ask_read(p, row, step);
+    uint64_t at_byte = at - c->starts[p->tensor], row_bytes = t->bytes / t->rows;
+    uint32_t row = (uint32_t)(at_byte / row_bytes);
+    if (row >= p->in_row && row - p->in_row < p->in_rows) {
+        doppler_status status = encode_row(e, p, row);
+        p->pending += at_byte % row_bytes;
+        p->pending_bytes -= at_byte % row_bytes;
+        return status;
+    }
     *asked = true;
+    if (is_copied(&c->input.sources[p->tensor], t)) ask_copy(p, at_byte, step);
+    else ask_rows(p, row, step);
     return DOPPLER_OK;
 }
 

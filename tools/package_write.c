@@ -1,9 +1,10 @@
 /* package_write.c - see package_write.h.
  *
- * Threads take blocks in order, make and write each by itself, and then wait for their turn: the
- * hash of a shard and the journal need the blocks one after another. The journal is a file in
- * OUT.partial: the SHA-256 of what the blocks depend on, then that of every block whose turn has
- * been. --resume believes a block when the bytes in its shard still have the journal's hash. */
+ * Threads take blocks in order, make and write each by itself. What needs them one after another,
+ * the hash of a shard and the journal, is done by the thread whose block is next, for it and all
+ * behind it that are written already; the others do not wait. The journal is a file in
+ * OUT.partial: the SHA-256 of what the blocks depend on, then that of every block. --resume
+ * believes a block when the bytes in its shard still have the journal's hash. */
 #include "tools/package_write.h"
 #include "storage/files.h"
 #include "storage/sha256.h"
@@ -22,8 +23,10 @@ static const char journal[] = "resume.journal";
 /* What a thread has for itself. */
 typedef struct worker {
     convert_part *part;          /* owned */
-    uint8_t *there;              /* owned; a block read back, where there is a journal to go by */
+    uint8_t *back;               /* owned: [RDRR_BLOCK_BYTES], a block read back */
 } worker;
+
+enum { BLOCK_AHEAD, BLOCK_MADE, BLOCK_KEPT };
 
 typedef struct writer {
     convert *c;
@@ -34,13 +37,14 @@ typedef struct writer {
     uint8_t *known;              /* owned: [known_blocks, 32], of an earlier run's journal */
     uint64_t known_blocks;
 
-    pthread_mutex_t lock;        /* of everything below it */
-    pthread_cond_t turned;
+    uint64_t total_bytes;        /* of source tensors */
+
+    pthread_mutex_t lock;        /* of the next three */
+    uint8_t *states;             /* owned: [blocks] */
     uint64_t turn;               /* the block to be hashed next */
-    uint64_t failed;             /* the first block that failed; its turn never comes */
+    bool hashing;                /* a thread is at it; what follows is its own meanwhile */
     sha256 whole;                /* of the shard, up to turn */
     uint64_t kept;               /* blocks that were there already */
-    uint64_t total_bytes;        /* of source tensors */
     progress shown;
 } writer;
 
@@ -58,14 +62,16 @@ static bool package_file(const char *name) {
 static bool is_there(const writer *w, worker *own, uint64_t index, convert_step *s) {
     error ignored;               /* what cannot be read back is made again */
     if (index >= w->known_blocks ||
-        staging_read(&ignored, &w->package, s->file, s->offset, own->there, s->bytes) ||
-        sha256_of(&ignored, own->there, s->bytes, s->block_sha256) ||
+        staging_read(&ignored, &w->package, s->file, s->offset, own->back, s->bytes) ||
+        sha256_of(&ignored, own->back, s->bytes, s->block_sha256) ||
         memcmp(s->block_sha256, w->known + index * SHA256_BYTES, SHA256_BYTES))
         return false;
-    s->from = own->there;
+    s->from = own->back;
     return true;
 }
 
+/* The last block of a shard sends the shard to the disk while others are made; staging_commit
+ * waits for what comes later. */
 static doppler_status make_block(error *e, const writer *w, worker *own, uint64_t index,
                                  convert_step *s) {
     convert_part_begin(own->part, index, index + 1);
@@ -74,35 +80,48 @@ static doppler_status make_block(error *e, const writer *w, worker *own, uint64_
         if ((status = w->job->read(e, w->job->user, s))) break;
     if (!status) status = sha256_of(e, s->from, s->bytes, s->block_sha256);
     if (!status) status = staging_write(e, &w->package, s->file, s->offset, s->from, s->bytes);
-    return status;
+    return !status && s->file_sha256 ? staging_sync(e, &w->package, s->file) : status;
 }
 
-/* The block's turn has come: everything before it has been hashed. */
-static doppler_status add_block(error *e, writer *w, uint64_t index, const convert_step *s) {
-    doppler_status status = sha256_add(e, &w->whole, s->from, s->bytes);
-    if (!status && s->file_sha256) status = sha256_end(e, &w->whole, s->file_sha256);
+/* Everything before the block has been hashed. Its bytes are s->from, or in its shard. */
+static doppler_status add_block(error *e, writer *w, worker *own, uint64_t index,
+                                convert_step s) {
+    doppler_status status = DOPPLER_OK;
+    if (!s.from) {
+        status = staging_read(e, &w->package, s.file, s.offset, own->back, s.bytes);
+        s.from = own->back;
+    }
+    if (!status) status = sha256_add(e, &w->whole, s.from, s.bytes);
+    if (!status && s.file_sha256) status = sha256_end(e, &w->whole, s.file_sha256);
     if (!status && w->job->inputs)
         status = staging_write(e, &w->package, journal, (1 + index) * SHA256_BYTES,
-                               s->block_sha256, SHA256_BYTES);
-    progress_show(&w->shown, convert_source_bytes(w->c, index + 1), w->total_bytes);
+                               s.block_sha256, SHA256_BYTES);
+    uint64_t done = convert_source_bytes(w->c, index + 1);
+    if (w->states[index] == BLOCK_KEPT) {
+        w->kept++;
+        progress_skip(&w->shown, done);
+    }
+    progress_show(&w->shown, done, w->total_bytes);
     return status;
 }
 
-/* Waits for the block's turn; in vain where a block before it has failed. */
-static doppler_status take_turn(error *e, writer *w, uint64_t index, const convert_step *s,
-                                bool there, doppler_status status) {
+/* The block is written; where it is next, it and those behind it are hashed. After a failure
+ * `hashing` stays true: nobody goes on. */
+static doppler_status take_turns(error *e, writer *w, worker *own, uint64_t index,
+                                 const convert_step *s, uint8_t state) {
+    doppler_status status = DOPPLER_OK;
+    uint64_t blocks = convert_blocks(w->c);
     pthread_mutex_lock(&w->lock);
-    while (!status && w->turn < index && w->failed > index)
-        pthread_cond_wait(&w->turned, &w->lock);
-    if (!status && w->turn < index)
-        status = fail(e, DOPPLER_CANCELLED, "a block before block %" PRIu64 " failed", index);
-    if (!status) status = add_block(e, w, index, s);
-    if (!status) {
-        w->turn++;
-        w->kept += there;
-        if (there) progress_skip(&w->shown, convert_source_bytes(w->c, index + 1));
-    } else if (index < w->failed) w->failed = index;
-    pthread_cond_broadcast(&w->turned);
+    w->states[index] = state;
+    while (!status && !w->hashing && w->turn < blocks && w->states[w->turn]) {
+        uint64_t turn = w->turn;
+        w->hashing = true;
+        pthread_mutex_unlock(&w->lock);
+        status = add_block(e, w, own, turn, turn == index ? *s : convert_block(w->c, turn));
+        pthread_mutex_lock(&w->lock);
+        w->hashing = status != DOPPLER_OK;
+        w->turn += !status;
+    }
     pthread_mutex_unlock(&w->lock);
     return status;
 }
@@ -111,20 +130,17 @@ static doppler_status do_block(error *e, uint64_t index, uint32_t thread, void *
     writer *w = user;
     worker *own = &w->workers[thread];
     convert_step s = convert_block(w->c, index);
-    bool there = false;
-    doppler_status status = DOPPLER_OK;
-    if (interrupted()) status = fail(e, DOPPLER_CANCELLED, "%s: interrupted", w->job->out);
-    else if (!(there = is_there(w, own, index, &s))) status = make_block(e, w, own, index, &s);
-    status = take_turn(e, w, index, &s, there, status);
-    return !status && s.file_sha256 ? staging_sync(e, &w->package, s.file) : status;
+    if (interrupted()) return fail(e, DOPPLER_CANCELLED, "%s: interrupted", w->job->out);
+    if (is_there(w, own, index, &s)) return take_turns(e, w, own, index, &s, BLOCK_KEPT);
+    doppler_status status = make_block(e, w, own, index, &s);
+    return status ? status : take_turns(e, w, own, index, &s, BLOCK_MADE);
 }
 
 static doppler_status write_blocks(error *e, writer *w) {
+    w->states = calloc((size_t)convert_blocks(w->c), 1);
+    if (!w->states) return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " blocks", convert_blocks(w->c));
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->turned, NULL);
-    w->failed = UINT64_MAX;
     doppler_status status = parallel_for(e, w->threads, convert_blocks(w->c), do_block, w);
-    pthread_cond_destroy(&w->turned);
     pthread_mutex_destroy(&w->lock);
     return status;
 }
@@ -135,7 +151,7 @@ static doppler_status write_blocks(error *e, writer *w) {
 static doppler_status start_workers(error *e, writer *w) {
     uint64_t most = w->job->memory ? w->job->memory : DEFAULT_MEMORY;
     uint64_t all = convert_manifest(w->c)->hashes.bytes + convert_manifest(w->c)->tokenizer.bytes;
-    uint64_t each = convert_part_bytes(w->c) + (w->known_blocks ? RDRR_BLOCK_BYTES : 0);
+    uint64_t each = convert_part_bytes(w->c) + RDRR_BLOCK_BYTES;
     if (most < all + each)
         return fail(e, DOPPLER_BAD_ARGUMENT, "--memory of %" PRIu64 " bytes; this model needs %"
                     PRIu64 " for hashes and tokenizer and %" PRIu64 " for each thread", most, all,
@@ -148,7 +164,7 @@ static doppler_status start_workers(error *e, writer *w) {
     for (doppler_status status; w->threads < threads; w->threads++) {
         worker *own = &w->workers[w->threads];
         if ((status = convert_part_create(e, w->c, &own->part))) return status;
-        if (w->known_blocks && !(own->there = malloc(RDRR_BLOCK_BYTES))) {
+        if (!(own->back = malloc(RDRR_BLOCK_BYTES))) {
             convert_part_destroy(own->part);
             return fail(e, DOPPLER_NO_MEMORY, "%d bytes", RDRR_BLOCK_BYTES);
         }
@@ -256,10 +272,11 @@ doppler_status package_write(error *e, convert *c, const package_job *job) {
     sha256_free(&w.whole);
     for (uint32_t i = 0; i < w.threads; i++) {
         convert_part_destroy(w.workers[i].part);
-        free(w.workers[i].there);
+        free(w.workers[i].back);
     }
     free(w.workers);
     free(w.known);
+    free(w.states);
     staging_free(&w.package);
     if (!status && !job->quiet) tell(&w, seconds);
     return status;

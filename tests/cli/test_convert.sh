@@ -56,6 +56,11 @@ check 'rows of 64 are q4_k' grep -q '"dtype": "q4_k", .*"shape": \[128, 64\], "b
     "$T/q/manifest.json"
 check 'and mxfp4' grep -q '"dtype": "mxfp4", .*"shape": \[128, 64\], "bytes": 6144' \
     "$T/m/manifest.json"
+expect 'an embedding in a format of its own' 0 'of keep' "$DOPPLER" convert $FIXTURE "$T/e" \
+    --embeddings q8_0
+check 'which is that' grep -q '"role": "embedding".*"dtype": "q8_0"' "$T/e/manifest.json"
+expect 'a tied head has none' 1 'BAD_ARGUMENT: a head in f16, but .* is its embedding' \
+    "$DOPPLER" convert $FIXTURE "$T/c" --head f16
 expect 'the file alone is enough' 0 'package id' "$DOPPLER" convert $FIXTURE/model.safetensors \
     "$T/f" --name llama3
 check 'the file and its folder make the same package' cmp "$T/k/manifest.json" "$T/f/manifest.json"
