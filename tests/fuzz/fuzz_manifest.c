@@ -76,9 +76,10 @@ static float number(fuzz_input *in) {
 
 static model_config made_up(fuzz_input *in) {
     model_config c = {.architecture = "llama", .norm_eps = 1e-5f, .attention_scale = 0.25f,
-                      .embedding_scale = 1,
-                      .rope = {{.theta = 10000, .factor = 8, .low_freq_factor = 1,
-                                .high_freq_factor = 4, .original_context = 32}}};
+                      .embedding_scale = 1};
+    rope_config rope = {.theta = 10000, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4,
+                        .original_context = 32, .beta_fast = 32, .beta_slow = 1,
+                        .attention_factor = 1.5f};
     uint32_t *const sizes[] = {&c.dim, &c.hidden, &c.heads, &c.kv_heads, &c.head_dim, &c.vocab,
                                &c.context};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) *sizes[i] = size(in);
@@ -88,13 +89,19 @@ static model_config made_up(fuzz_input *in) {
     c.attention_bias = bits & 2;
     c.attention_out_bias = bits & 4;
     c.mlp_bias = bits & 8;
-    c.rope[0].type = (rope_type)(what % ROPE_COUNT);
-    if (c.head_dim > MODEL_MAX_HEAD_DIM) c.rope[0].type = ROPE_DEFAULT;   /* has so many factors */
+    c.qk_norm = bits & 16;
+    c.post_norms = bits & 32;
+    rope.type = (rope_type)(what % ROPE_COUNT);
+    if (c.head_dim > MODEL_MAX_HEAD_DIM) rope.type = ROPE_DEFAULT;     /* has so many factors */
     if (what & 8) c.norm_eps = number(in);
     if (what & 16) c.attention_scale = number(in);
-    if (what & 32) c.rope[0].theta = number(in);
-    if (what & 64) c.rope[0].factor = number(in);
-    for (uint32_t i = 0; i < MODEL_MAX_HEAD_DIM / 2; i++) c.rope[0].factors[i] = 1 + (float)i;
+    if (what & 32) rope.theta = number(in);
+    if (what & 64) rope.factor = number(in);
+    for (uint32_t i = 0; i < MODEL_MAX_HEAD_DIM / 2; i++) rope.factors[i] = 1 + (float)i;
+    if (what & 128) c.window = 1 + fuzz_u8(in);
+    for (uint32_t i = 0; i < c.layers; i++)
+        c.layer_kinds[i] = c.window && i % 2 == 0 ? LAYER_SLIDING : LAYER_FULL;
+    c.rope[LAYER_FULL] = c.rope[LAYER_SLIDING] = rope;
     return c;
 }
 
