@@ -59,8 +59,8 @@ for (const target of ['q4_k_m', 'keep']) {
     for (const threads of ['1', '2']) {
         const r = await best(out => [program, ['convert', checkpoint, out, '--quantize', target,
             '--threads', threads, '--quiet']]);
-        console.log(`| ${target}, ${threads} thread${threads === '1' ? '' : 's'} | ${mbs(r.wall)} | `
-            + `${mbs(r.cpu)} | ${r.peak.toFixed(0)} |`);
+        console.log(`| ${target}, threads: ${threads} | ${mbs(r.wall)} | ${mbs(r.cpu)} | `
+            + `${r.peak.toFixed(0)} |`);
     }
 }
 const r = await best(out => ['sh', ['-c', 'mkdir "$0" && cp "$@" "$0" && sync "$0"/*', out,

@@ -120,6 +120,10 @@ static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     p->pending = matrix ? p->encoded : (const uint8_t *)p->decoded;
     uint32_t from = matrix ? source_index(s, row) : row;
     const uint8_t *bytes = p->in + (from - p->in_row) * (s->bytes / s->rows);
+    if (is_copied(s, t)) {
+        p->pending = bytes;
+        return DOPPLER_OK;
+    }
     if (keeps(s, t)) {
         repack_row(s->type, bytes, s->cols, p->encoded);
         return DOPPLER_OK;
@@ -149,6 +153,7 @@ static void ask_rows(convert_part *p, uint32_t row, convert_step *step) {
     uint64_t end = (needed + together - 1) / together * together;
     uint64_t room = c->in_bytes / row_bytes / together * together;
     p->in_row = row - row % together;
+    if (is_copied(s, t)) room = 1;                       /* cut by a block's end */
     if (end > s->rows) end = s->rows;
     if (end - p->in_row > room) end = p->in_row + room;
     p->in_rows = (uint32_t)(end - p->in_row);
@@ -163,20 +168,21 @@ static void ask_rows(convert_part *p, uint32_t row, convert_step *step) {
 
 /* ---- blocks */
 
-/* Asks for the tensor's bytes from at_byte on where they belong: in the block. */
-static void ask_copy(convert_part *p, uint64_t at_byte, convert_step *step) {
+/* Asks for the rows from `row` on where they belong, in the block; false where not one has room. */
+static bool ask_copy(convert_part *p, uint32_t row, convert_step *step) {
     const source_tensor *s = &p->c->input.sources[p->tensor];
-    uint64_t left = s->bytes - at_byte, room = p->write.bytes - p->used;
-    uint32_t bytes = (uint32_t)(left < room ? left : room);
+    uint64_t row_bytes = s->bytes / s->rows, rows = (p->write.bytes - p->used) / row_bytes;
     assert(s->bytes == p->c->m.tensors[p->tensor].bytes);
+    if (rows > s->rows - row) rows = s->rows - row;
     *step = (convert_step){
         .action = CONVERT_READ,
         .source = s->file,
-        .offset = s->offset + at_byte,
-        .bytes = bytes,
+        .offset = s->offset + row * row_bytes,
+        .bytes = (uint32_t)(rows * row_bytes),
         .to = p->bytes + p->used,
     };
-    p->used += bytes;
+    p->used += step->bytes;
+    return rows;
 }
 
 static void fill_block(convert_part *p) {
@@ -214,8 +220,8 @@ static doppler_status find_bytes(error *e, convert_part *p, convert_step *step, 
         return status;
     }
     *asked = true;
-    if (is_copied(&c->input.sources[p->tensor], t)) ask_copy(p, at_byte, step);
-    else ask_rows(p, row, step);
+    bool copy = is_copied(&c->input.sources[p->tensor], t) && at_byte % row_bytes == 0;
+    if (!copy || !ask_copy(p, row, step)) ask_rows(p, row, step);
     return DOPPLER_OK;
 }
 

@@ -20,7 +20,7 @@ doppler_status storage_read(error *e, const storage_file *f, uint64_t offset, vo
 void storage_close(storage_file *f);
 bool storage_exists(const char *folder, const char *name);
 
-/* A folder, or a single file, being written under the name TARGET.partial and renamed at the end. */
+/* A folder, or a single file, being written as TARGET.partial and renamed at the end. */
 typedef struct staging {
     char *target, *partial;      /* owned */
     bool made, single;

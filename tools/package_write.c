@@ -256,7 +256,7 @@ static void keep_partial(error *e, writer *w) {
         return;
     error was = *e;
     staging_keep(&w->package);
-    fail(e, was.status, "%.150s; %.40s.partial is kept for --resume", was.message, w->job->out);
+    fail(e, was.status, "%.120s; %.100s.partial is kept for --resume", was.message, w->job->out);
 }
 
 doppler_status package_write(error *e, convert *c, const package_job *job) {

@@ -120,7 +120,10 @@ test('memory that is too little is refused by its numbers', () => {
     clear();
     const r = run(sanitized, '--memory', '1MiB');
     assert.equal(r.status, 1);
-    assert.match(r.stderr, /^doppler convert: BAD_ARGUMENT: --memory of 1048576 bytes; this model needs \d+ for hashes and tokenizer and \d+ for each thread\n$/);
+    const [line, numbers] = r.stderr.split('; ');
+    assert.equal(line, 'doppler convert: BAD_ARGUMENT: --memory of 1048576 bytes');
+    assert.match(numbers,
+        /^this model needs \d+ for hashes and tokenizer and \d+ for each thread\n$/);
     assert.equal(existsSync(partial), false);
 });
 
@@ -149,7 +152,9 @@ test('SIGINT leaves what is done, and says so', async () => {
     clear();
     const { by, stderr } = await stopAfter(2, 'SIGINT', sanitized);
     assert.equal(by, 'SIGINT');
-    assert.match(stderr, /^doppler convert: CANCELLED: .*: interrupted; .*out\.partial is kept for --resume\n$/);
+    const [line, kept] = stderr.split('; ');
+    assert.equal(line, `doppler convert: CANCELLED: ${out}: interrupted`);
+    assert.match(kept, /out\.partial is kept for --resume\n$/);
     const r = run(sanitized, '--resume');
     assertWhole(r);
     assert.ok(Number(/: (\d+) of \d+ blocks were there/.exec(r.stdout)[1]) >= 2);
@@ -218,7 +223,8 @@ test('another plan is refused, and loses nothing', async () => {
     const refused = (...more) => {
         const r = run(sanitized, '--resume', ...more);
         assert.equal(r.status, 1);
-        assert.match(r.stderr, /^doppler convert: BAD_ARGUMENT: .*out\.partial: begun with another input, other options or another version; without --resume it is replaced\n$/);
+        assert.equal(r.stderr, `doppler convert: BAD_ARGUMENT: ${partial}: begun with another `
+            + 'input, other options or another version; without --resume it is replaced\n');
         assert.deepEqual(contents(partial), was);
     };
     refused('--quantize', 'bf16');
@@ -229,5 +235,6 @@ test('another plan is refused, and loses nothing', async () => {
     utimesSync(model, atime, new Date(mtime.getTime() + 1000));
     refused();                                 // the same shapes, written again
     clear();
-    assert.equal(run(sanitized, '--resume', '--quiet').status, 0, 'nothing to resume is no failure');
+    const fresh = run(sanitized, '--resume', '--quiet');
+    assert.equal(fresh.status, 0, 'nothing to resume is no failure');
 });

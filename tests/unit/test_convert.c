@@ -146,6 +146,15 @@ static void take_write(made *p, const convert_step *step, uint64_t *at) {
     else assert_string_equal(step->file, RDRR_TOKENIZER);
 }
 
+/* Sources that make rows up as they are read count on whole ones. */
+static void check_rows(const source *s, const convert_step *step) {
+    const source_tensor *t = s->tensors;
+    while (step->offset < t->offset || step->offset >= t->offset + t->bytes) t++;
+    assert_int_equal((step->offset - t->offset) % (t->bytes / t->rows), 0);
+    assert_int_equal(step->bytes % (t->bytes / t->rows), 0);
+    assert_true(step->offset + step->bytes <= t->offset + t->bytes);
+}
+
 /* The host's loop over blocks first to end - 1. */
 static doppler_status make_blocks(error *e, made *p, const source *s, convert_part *part,
                                   uint64_t first, uint64_t end, uint64_t *at) {
@@ -156,6 +165,7 @@ static doppler_status make_blocks(error *e, made *p, const source *s, convert_pa
         if (step.action == CONVERT_READ) {
             assert_int_equal(step.source, 0);
             assert_true(step.bytes && step.offset + step.bytes <= s->bytes);
+            check_rows(s, &step);
             memcpy(step.to, s->data + step.offset, step.bytes);
             p->reads++;
             continue;
