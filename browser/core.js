@@ -17,6 +17,7 @@ const KV = { f16: 0, f32: 1, q8_0: 2 };
 const PRECISION = { exact: 0, fast: 1 };
 const NO_TOKEN = 0xFFFFFFFF;
 const NO_LAYER = 0xFFFFFFFF;
+const NO_CHECKPOINTS = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
@@ -339,22 +340,23 @@ export class Core {
 
     // ---- sessions
 
-    #sessionOptions({ context, chunk, kv, precision }) {
+    #sessionOptions({ context, chunk, kv, precision, checkpoints }) {
         return [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
-            choice(PRECISION, 'precision', precision)];
+            choice(PRECISION, 'precision', precision),
+            checkpoints === null ? 0 : checkpoints || NO_CHECKPOINTS];
     }
 
     /** Bytes on the device that a session will need. */
     sessionMemory({ model, ...options }) {
         const { at } = this.#model(model);
         const values = this.#sessionOptions(options);
-        const out = this.#wasm.malloc(24);
+        const out = this.#wasm.malloc(32);
         try {
             const status = this.#call('session_memory', at, ...values, out);
             if (status !== OK) throw this.#failure(status);
-            const [weights, kv, work] = new Float64Array(
-                this.#wasm.u8.slice(out, out + 24).buffer);
-            return { weights, kv, work };
+            const [weights, kv, checkpoints, work] = new Float64Array(
+                this.#wasm.u8.slice(out, out + 32).buffer);
+            return { weights, kv, checkpoints, work };
         } finally {
             this.#wasm.free(out);
         }
@@ -457,7 +459,8 @@ export class Core {
         }
         return {
             stop: ended ?? (tokens < maxTokens ? 'stop' : 'length'),
-            promptTokens: ids.length, tokens, seed,
+            promptTokens: ids.length, reusedTokens: this.#call('session_reused', record.at),
+            tokens, seed,
             timeToFirstToken: tokens > 0 ? first - start : null,
             tokensPerSecond: tokens > 1 ? 1000 * (tokens - 1) / (last - first) : null,
             duration: performance.now() - start,
