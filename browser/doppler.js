@@ -45,6 +45,12 @@ function promptOf(value) {
     throw bad('prompt', value, 'a text or a list of token ids');
 }
 
+function sessionOptions({ context = 0, chunk = 0, kv = 'f16', precision = 'fast',
+    checkpoints = null } = {}) {
+    return { context: count('context', context), chunk: count('chunk', chunk), kv, precision,
+        checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
+}
+
 // The folder of a package as an absolute URL that ends in a slash.
 async function packageUrl(where) {
     let url;
@@ -120,12 +126,13 @@ export class Doppler {
 
     get info() { return this.#link.info; }
 
-    async load(url, { onProgress, signal } = {}) {
+    async load(url, { onPlan, onProgress, session, signal } = {}) {
         signal?.throwIfAborted();
-        const where = await packageUrl(url);
+        const args = { url: await packageUrl(url), session: onPlan && sessionOptions(session) };
+        const emit = (step) => (step.plan ? onPlan(step.plan) : onProgress?.(step));
         let loaded;
         try {
-            loaded = await this.#link.call('load', { url: where }, { signal, emit: onProgress });
+            loaded = await this.#link.call('load', args, { signal, emit });
         } catch (error) {
             signal?.throwIfAborted();
             throw error;
@@ -163,11 +170,7 @@ export class Model {
 
     memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
 
-    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast', checkpoints = null }) {
-        return { model: this.#model, context: count('context', context),
-            chunk: count('chunk', chunk), kv, precision,
-            checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
-    }
+    #options(options) { return { model: this.#model, ...sessionOptions(options) }; }
 
     session(options = {}) {
         const session = new Session(this.#link, this.#options(options),
