@@ -90,16 +90,16 @@ size_t stop_take(stop_scanner *s, const char *piece, size_t bytes, char *out, bo
         longest = 0;
         for (uint32_t k = 0; k < s->count; k++) {
             stop_string *p = &s->strings[k];
-            if (step(p, piece[i]) && (s->found == s->count || p->bytes > s->strings[s->found].bytes))
-                s->found = k;
+            bool whole = step(p, piece[i]), first = s->found == s->count;
+            if (whole && (first || p->bytes > s->strings[s->found].bytes)) s->found = k;
             if (p->matched > longest) longest = p->matched;
         }
         if (s->found == s->count) continue;
         *stopped = true;
         return give(s, piece, s->held_bytes + i + 1 - s->strings[s->found].bytes, out);
     }
-    size_t whole = s->held_bytes + bytes, given = give(s, piece, whole - longest, out);
-    for (uint32_t k = 0; k < s->count; k++)        /* what is held begins a string that it matches */
+    size_t given = give(s, piece, s->held_bytes + bytes - longest, out);
+    for (uint32_t k = 0; k < s->count; k++)      /* what is held begins a string */
         if (s->strings[k].matched == longest) memcpy(s->held, s->strings[k].text, longest);
     s->held_bytes = longest;
     return given;
