@@ -110,8 +110,9 @@ static uint32_t classes_at(const char *text, size_t bytes, size_t at, size_t *st
     return unicode_classes(code);
 }
 
-static bool touches_word(const char *text, size_t bytes, size_t from, size_t to) {
+static bool touches_word(const char *text, size_t bytes, size_t from, size_t to, bool marks) {
     size_t step;
+    if (marks && to < bytes && (unsigned char)text[to] == ADDED_MARK) to++;
     return (classes_before(text, from, &step) | classes_at(text, bytes, to, &step)) & UNICODE_WORD;
 }
 
@@ -129,7 +130,8 @@ bool added_next(const added_tokens *t, const char *text, size_t bytes, added_spe
         size_t from = at, to = at + found.end;
         at = to - 1;                     /* also a token that does not count hides others */
         if (token->flags & ADDED_SPECIAL && (!special || found.marked)) continue;
-        if (token->flags & ADDED_SINGLE_WORD && touches_word(text, bytes, from, to)) continue;
+        if (token->flags & ADDED_SINGLE_WORD && touches_word(text, bytes, from, to, marks))
+            continue;
         match->next = to;
         if (token->flags & ADDED_LSTRIP)
             while (from > done && classes_before(text, from, &step) & UNICODE_SPACE) from -= step;
