@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { render, strftime } from '../../browser/chat.js';
-import { Doppler } from '../../browser/doppler.js';
+import { Doppler, parseReply } from '../../browser/doppler.js';
 import { converted, root, shared } from './oracle.mjs';
 
 const MARK = 0xFF;
@@ -73,6 +73,40 @@ test('25 templates write 17 conversations each as Jinja does, where the engines 
         for (const [name, list] of Object.entries(texts)) {
             const ids = idsOf(name, list.map((c) => c.rendered));
             list.forEach((c, i) => assert.deepEqual(ids[i], c.ids, `${c.template}, ${c.case}`));
+        }
+    });
+
+// What each family writes for a call, and what its template then makes of the conversation.
+const roundTrips = {
+    'templates/openai-gpt-oss-120b.jinja': ['<|channel|>analysis<|message|>Hm.<|end|><|start|>'
+        + 'assistant<|channel|>commentary to=functions.weather <|constrain|>json<|message|>'
+        + '{"city": "Rome"}<|call|>', 'to=functions.weather<|channel|>commentary json<|message|>'
+        + '{"city": "Rome"}<|call|><|start|>functions.weather to=assistant'],
+    'templates/meta-llama-Llama-3.1-8B-Instruct.jinja': ['{"name": "weather", "parameters": '
+        + '{"city": "Rome"}}', '{"name": "weather", "parameters": {"city": "Rome"}}<|eot_id|>'],
+    'templates/mistralai-Mistral-Nemo-Instruct-2407.jinja': ['[TOOL_CALLS][{"name": "weather", '
+        + '"arguments": {"city": "Rome"}}]', '[TOOL_CALLS][{"name": "weather", "arguments": '
+        + '{"city": "Rome"}, "id": "call00000"}]</s>[TOOL_RESULTS]'],
+    'mistral-common/v3.jinja': ['[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Rome"}, '
+        + '"id": "abcdef123"}]', '"id": "abcdef123"}]</s>[TOOL_RESULTS]'],
+};
+
+test('calls that were read go back into the templates of their families',
+    { skip: !existsSync(vectorsFile) && '../shared/vectors is not here' }, () => {
+        const { templates } = JSON.parse(readFileSync(vectorsFile));
+        const tools = [{ type: 'function', function: { name: 'weather', description: 'Weather.',
+            parameters: { type: 'object', properties: { city: { type: 'string',
+                description: 'Where' } }, required: ['city'] } } }];
+        for (const [name, [answer, want]] of Object.entries(roundTrips)) {
+            const template = templates[name];
+            const message = parseReply(answer, { template, tools });
+            const [{ id, function: { name: called, arguments: given } }] = message.tool_calls;
+            assert.deepEqual([called, given], ['weather', { city: 'Rome' }], name);
+            const messages = [{ role: 'user', content: 'Weather in Rome?' }, message,
+                { role: 'tool', name: called, tool_call_id: id, content: '21' }];
+            const { text } = render(template, { bos_token: '<s>', eos_token: '</s>' }, [],
+                { messages, tools, documents: null, add_generation_prompt: true }, { now });
+            assert.ok(text.includes(want), `${name}: ${text}`);
         }
     });
 
