@@ -109,10 +109,11 @@ $(B)/doppler.wasm: $(WASM_O)
 
 # The engine of chat templates, where a page finds it without a bundler or an import map.
 JINJA := node_modules/@huggingface/jinja
-$(B)/jinja.js: $(JINJA)/dist/index.js $(JINJA)/LICENSE package-lock.json
+$(B)/jinja.js: $(JINJA)/dist/index.js package-lock.json
 	@mkdir -p $(@D)
-	(echo '/*! @huggingface/jinja'; cat $(JINJA)/LICENSE; echo '*/'; cat $<) > $@
-$(JINJA)/dist/index.js $(JINJA)/LICENSE:
+	@{ echo '/*! @huggingface/jinja' && cat $(JINJA)/LICENSE && echo '*/' && cat $<; } > $@ || \
+		{ rm -f $@; false; }
+$(JINJA)/dist/index.js:
 	@sh tools/setup.sh
 
 # Unit tests: one program a file, cmocka, under ASan + UBSan.
