@@ -171,7 +171,7 @@ function* plain(out) {
     }
 }
 
-const HARMONY_KINDS = { analysis: 'thinking', commentary: 'commentary' };
+const HARMONY_KINDS = new Map([['analysis', 'thinking'], ['commentary', 'commentary']]);
 const HARMONY_SECTIONS = { '<|channel|>': 'channel', '<|constrain|>': 'constraint' };
 const HARMONY_ENDS = ['<|end|>', '<|call|>', '<|return|>', '<|start|>'];
 
@@ -196,7 +196,7 @@ function* harmony(out) {
         const to = /(?:^|\s)to=(\S+)/.exec(`${head.role} ${head.channel}`)?.[1];
         const foreign = !bare && !/^\s*(assistant\b|to=|$)/.test(head.role);
         const channel = head.channel.trim().split(/\s/)[0];
-        const kind = HARMONY_KINDS[channel] ?? 'text';
+        const kind = HARMONY_KINDS.get(channel) ?? 'text';
         let body = '', begun = symbol !== END;
         if (begun) symbol = yield;
         for (; symbol !== END && !HARMONY_ENDS.includes(symbol.text); symbol = yield) {

@@ -34,6 +34,8 @@ const cases = [
         '<|channel|>final<|message|>a<|end|><|start|>user<|message|>b<|end|><|start|>weather '
         + 'to=assistant<|channel|>commentary<|message|>{}<|end|>', { content: 'a' }],
     ['no format at all', 'harmony', false, '  Hello <|end|>', { content: '  Hello ' }],
+    ['a channel that nobody knows', 'harmony', false, '<|channel|>constructor<|message|>a',
+        { content: 'a' }],
     ['nothing', 'harmony', true, '', { content: '' }],
     ['an unfinished header', 'harmony', true, '<|channel|>commentary to=functions.wea',
         { content: '' }],
@@ -162,7 +164,7 @@ for (const [what, format, tools, answer, want] of cases) {
 test('any mixture of a format\'s parts gives the same in any pieces, and never throws', () => {
     const below = random(7);
     const parts = ['<|channel|>', '<|message|>', '<|start|>', '<|end|>', '<|call|>', 'assistant',
-        'analysis', 'final', ' to=f', '<|constrain|>', '<|python_tag|>', '[TOOL_CALLS]', '[ARGS]',
+        'analysis', 'final', '__proto__', ' to=f', '<|constrain|>', '<|python_tag|>', '[TOOL_CALLS]', '[ARGS]',
         '[CALL_ID]', '[THINK]', '[/THINK]', '<tool_call>', '</tool_call>', '<think>', '{', '}',
         '[', ']', '(', ')', '"', "'", '\\', '`', '```', '```tool_code', '\n', ' ', ';', ',',
         '{"name": "f", "arguments": {}}', 'f(x=1)', 'print(', 'a', '<', '<|', '😀', 'é'];
