@@ -2,7 +2,8 @@
 // here and on our own models always; and no text of a message becomes a control token.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
+    writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -268,31 +269,57 @@ describe('our own models', () => {
         assert.throws(() => model.chat(user, { format: 'morse' }), { status: 'BAD_ARGUMENT' });
     });
 
+    // A package of the micro model with these files beside its weights, or without.
+    async function modelWith(files, work) {
+        const home = mkdtempSync(join(tmpdir(), 'doppler-'));
+        const from = join(home, 'model'), out = join(home, 'package');
+        cpSync(join(root, 'tests', 'fixtures', 'micro', 'llama3'), from, { recursive: true });
+        rmSync(join(from, 'chat_template.jinja'));
+        mkdirSync(join(from, 'additional_chat_templates'));
+        for (const [name, text] of Object.entries(files)) writeFileSync(join(from, name), text);
+        try {
+            const { status, stderr } = spawnSync(join(root, 'build', 'doppler'),
+                ['convert', from, out, '--quiet'], { encoding: 'utf8' });
+            assert.equal(status, 0, stderr);
+            const model = await doppler.load(out);
+            await work(model);
+            await model.close();
+        } finally {
+            rmSync(home, { recursive: true });
+        }
+    }
+
+    test('the template is found where checkpoints keep it', async () => {
+        const jinja = { 'chat_template.jinja': 'jinja' }, config = { 'tokenizer_config.json':
+            '{"chat_template": "config"}' };
+        const json = { 'chat_template.json': '{"chat_template": "json"}' };
+        const tool = { 'additional_chat_templates/tool_use.jinja': 'tool' };
+        for (const [files, talk, tools] of [[{}, null], [{ ...jinja, ...config, ...json }, 'jinja'],
+            [{ ...config, ...json }, 'config'], [json, 'json'], [{ ...jinja, ...tool }, 'jinja',
+                'tool']]) {
+            await modelWith(files, async (model) => {
+                if (talk === null) return assert.equal(model.chatTemplate, null);
+                const user = [{ role: 'user', content: 'x' }];
+                assert.equal((await model.render(user)).text, talk);
+                assert.equal((await model.render(user, { tools: [{}] })).text, tools ?? talk);
+            });
+        }
+    });
+
     test('templates for tools and for talk are chosen as transformers does', async () => {
-        const name = join(mkdtempSync(join(tmpdir(), 'doppler-')), 'model');
-        const from = join(root, 'tests', 'fixtures', 'micro', 'llama3');
-        spawnSync('cp', ['-r', from, name]);
-        rmSync(join(name, 'chat_template.jinja'));
-        const config = join(name, 'tokenizer_config.json');
-        const said = JSON.parse(readFileSync(config));
         const both = [{ name: 'default', template: '\n  talk {{ messages[0].content }}\n   \n' },
             { name: 'tool_use',
                 template: '  {% for t in tools %}\n{{ t.name }}\n  {% endfor %}  ' }];
-        writeFileSync(config, JSON.stringify({ ...said, chat_template: both }));
-        const out = join(name, 'package');
-        const { status, stderr } = spawnSync(join(root, 'build', 'doppler'),
-            ['convert', name, out, '--quiet'], { encoding: 'utf8' });
-        assert.equal(status, 0, stderr);
-        const model = await doppler.load(out);
         const user = [{ role: 'user', content: 'x' }], tools = [{ name: 'f' }, { name: 'g' }];
-        for (const options of [{}, { tools }]) {
-            const alone = both[options.tools ? 1 : 0].template;
-            const { text } = await models.llama3.render(user, { ...options, template: alone });
-            assert.equal((await model.render(user, options)).text, text);
-            assert.equal(text, options.tools ? 'f\ng\n  ' : '\n  talk x\n   ');
-        }
-        await model.close();
-        rmSync(join(name, '..'), { recursive: true });
+        const config = JSON.stringify({ chat_template: both });
+        await modelWith({ 'tokenizer_config.json': config }, async (model) => {
+            for (const options of [{}, { tools }]) {
+                const alone = both[options.tools ? 1 : 0].template;
+                const { text } = await models.llama3.render(user, { ...options, template: alone });
+                assert.equal((await model.render(user, options)).text, text);
+                assert.equal(text, options.tools ? 'f\ng\n  ' : '\n  talk x\n   ');
+            }
+        });
     });
 });
 
