@@ -2,6 +2,7 @@
  * there. */
 #include "inference/engine.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,7 @@ size_t doppler_model_encode(const doppler_model *m, const char *text, size_t byt
         [DOPPLER_SPECIAL_NONE] = 0,
         [DOPPLER_SPECIAL_ALL] = TOKENIZE_SPECIAL,
         [DOPPLER_SPECIAL_UNMARKED] = TOKENIZE_SPECIAL | TOKENIZE_MARKED};
+    assert((uint32_t)special < sizeof specials / sizeof *specials);
     uint32_t flags = (add_bos ? TOKENIZE_TEMPLATE : 0) | specials[special];
     return tokenizer_encode(m->tokenizer, text, bytes, flags, ids, capacity);
 }
