@@ -129,8 +129,8 @@ export function watcher({ log, timings = false, trace = false, tolerance }) {
     async function checkPrompt({ prompt, special, bos }, { model, options }) {
         checking = true;
         try {
-            const ids = typeof prompt === 'string' ? await model.tokenize(prompt, { special, bos })
-                : prompt;
+            const ids = typeof prompt === 'string'
+                ? await model.tokenize(prompt, { special: special === 'all', bos }) : prompt;
             const report = await model.check(ids.slice(0, TRACED_TOKENS), { kv: options.kv,
                 precision: options.precision, tolerance, against: trace === 'cpu' ? 'cpu' : null });
             for (const line of linesOf(report)) say(`trace: ${line}`);
