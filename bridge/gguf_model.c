@@ -240,7 +240,7 @@ static void add_stop(model_config *m, uint32_t id) {
  * end in their metadata. Source: llama.cpp, src/llama-vocab.cpp, special_eog_ids. */
 static void find_stops(const gguf *g, model_config *m) {
     static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>",
-                                        "<end_of_turn>", "<|return|>", "<|call|>"};
+                                        "<end_of_turn>", "<|return|>", "<|call|>", "<|endoftext|>"};
     const gguf_kv *tokens = gguf_find(g, "tokenizer.ggml.tokens");
     if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING) return;
     const uint8_t *at = tokens->data;
