@@ -235,6 +235,29 @@ static void values_of_every_type_are_read(void **state) {
     drop(&m);
 }
 
+static void chat_templates_are_in_the_metadata(void **state) {
+    (void)state;
+    static const char joined[] = "{% if tools is defined and tools is not none %}\nb{{ '' }}"
+                                 "{% else %}\n{{ a }}{{ '' }}{% endif %}";
+    static const char *const wanted[] = {"", "{{ a }}", joined};
+    for (int templates = 0; templates < 3; templates++) {
+        maker m;
+        arena a = {0};
+        gguf g;
+        error e = {0};
+        const char *found;
+        small_model(&m, false, F32);
+        if (templates > 0) add_string(&m, "tokenizer.chat_template", "{{ a }}");
+        if (templates > 1) add_string(&m, "tokenizer.chat_template.tool_use", "b\n");
+        finish(&m);
+        parse_good(&a, &m, &g);
+        assert_int_equal(gguf_chat_template(&e, &a, &g, &found), DOPPLER_OK);
+        assert_string_equal(found, wanted[templates]);
+        arena_free(&a);
+        drop(&m);
+    }
+}
+
 static void any_prefix_of_the_header_asks_for_more(void **state) {
     (void)state;
     maker m;
@@ -657,6 +680,7 @@ static void public_malformed_files_are_judged_right(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_of_every_type_are_read),
+        cmocka_unit_test(chat_templates_are_in_the_metadata),
         cmocka_unit_test(any_prefix_of_the_header_asks_for_more),
         cmocka_unit_test(a_file_cut_anywhere_is_refused),
         cmocka_unit_test(any_byte_may_change_without_a_crash),
