@@ -26,6 +26,7 @@ typedef struct loader {
     uint32_t next_placement;     /* first that may reach into the next block */
     uint32_t outstanding;
     uint64_t fed_bytes, total_bytes;
+    uint32_t segments;           /* room of each slot */
     load_slot slot[LOAD_OUTSTANDING];
 } loader;
 

@@ -103,6 +103,16 @@ static model_config made_up(fuzz_input *in) {
     for (uint32_t i = 0; i < c.layers; i++)
         c.layer_kinds[i] = c.window && i % 2 == 0 ? LAYER_SLIDING : LAYER_FULL;
     c.rope[LAYER_FULL] = c.rope[LAYER_SLIDING] = rope;
+    uint8_t mixture = fuzz_u8(in);
+    c.attention_sinks = mixture & 1;
+    if (mixture & 2) {
+        c.activation = ACTIVATION_SWIGLU_CLAMPED;
+        c.activation_limit = mixture & 4 ? number(in) : 7;
+    }
+    if (mixture < 64) return c;          /* dense */
+    c.router_bias = mixture & 8;
+    c.experts = mixture & 16 ? size(in) : 1 + fuzz_u8(in) % 8;
+    c.experts_used = mixture & 32 ? size(in) : 1 + fuzz_u8(in) % 4;
     return c;
 }
 
