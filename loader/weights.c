@@ -136,6 +136,7 @@ static doppler_status plan_layer(planner *p, uint32_t layer) {
     l->k_norm = place_vector(p, ROLE_ATTN_K_NORM, layer);
     l->attn_post_norm = place_vector(p, ROLE_ATTN_POST_NORM, layer);
     l->ffn_post_norm = place_vector(p, ROLE_FFN_POST_NORM, layer);
+    l->sinks = OP_NO_BIAS;
     return DOPPLER_OK;
 }
 

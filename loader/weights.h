@@ -28,6 +28,7 @@ typedef struct layer_weights {
     projection down;             /* [dim, hidden] */
     uint32_t attn_norm, ffn_norm;          /* elements of vectors; those that are not: OP_NO_BIAS */
     uint32_t q_norm, k_norm, attn_post_norm, ffn_post_norm;
+    uint32_t sinks;              /* [heads] */
 } layer_weights;
 
 /* A contiguous piece of a shard and where it goes. */
