@@ -13,7 +13,7 @@ const OK = 0;
 const NEXT_REQUEST = 0, NEXT_READY = 2, NEXT_FAILED = 3;
 const DEVICES = { cpu: 0, gpu: 1 };
 const LIMITS = { device: 0, default: 1, '1MiB': 2 };
-const KV = { f16: 0, f32: 1 };
+const KV = { f16: 0, f32: 1, q8_0: 2 };
 const PRECISION = { exact: 0, fast: 1 };
 const SPECIAL = { none: 0, all: 1, unmarked: 2 };
 const NO_TOKEN = 0xFFFFFFFF;

@@ -156,7 +156,7 @@ uint32_t doppler_model_stop(const doppler_model *model, uint32_t i);
 
 /* ---- sessions */
 
-typedef enum doppler_kv { DOPPLER_KV_F16, DOPPLER_KV_F32 } doppler_kv;
+typedef enum doppler_kv { DOPPLER_KV_F16, DOPPLER_KV_F32, DOPPLER_KV_Q8_0 } doppler_kv;
 typedef enum doppler_precision { DOPPLER_EXACT, DOPPLER_FAST } doppler_precision;
 
 /* Zero is every field's default. */

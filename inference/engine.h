@@ -38,8 +38,8 @@ typedef struct session_buffers {
     gpu_buffer ids;              /* [chunk] u32: tokens of the step */
     gpu_buffer ring;             /* [RING_TOKENS] u32: sampled ids */
     gpu_buffer counts;           /* [vocab] u32: occurrences in the timeline */
-    gpu_buffer rope[LAYER_KINDS];        /* [context, head_dim / 2] pairs (cos, sin); of kinds that
-                                          * do not occur one word */
+    gpu_buffer rope[LAYER_KINDS];        /* [rope rows, head_dim / 2] pairs (cos, sin); of kinds
+                                          * that do not occur one word */
     gpu_buffer x;                /* [chunk, dim] residual stream */
     gpu_buffer normed;           /* [chunk, dim] */
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
@@ -67,6 +67,14 @@ typedef struct recorded {
     bool penalize;
 } recorded;
 
+/* Which rows the tables of cosines and sines hold, and room to compute some. */
+typedef struct rope_table {
+    uint32_t rows;               /* of a table: position p is in row p % rows */
+    uint32_t first, end;         /* positions that are there */
+    float *frequencies[LAYER_KINDS];       /* [head_dim / 2], owned; NULL: no such layer */
+    float *scratch;              /* [ROPE_AHEAD, head_dim], owned */
+} rope_table;
+
 struct generation;
 struct logits_pass;
 struct trace_pass;
@@ -78,8 +86,12 @@ struct doppler_session {
     uint32_t slots[LAYER_KINDS];           /* tokens that a layer's cache keeps */
     uint32_t logit_rows;         /* rows of logits that a step can leave, <= chunk */
     kv_format kv;
+    uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
+    uint32_t slabs[LAYER_KINDS];           /* buffers of it */
     session_buffers buffers;
-    gpu_buffer *kv_buffers;      /* [layers]; K and V of a layer: [2, kv_heads, slots, head_dim] */
+    gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */
+    uint32_t *kv_first;          /* [layers] where a layer's begin */
+    rope_table rope;
     bool ready;
     uint32_t *timeline;          /* [context] ids */
     uint32_t timeline_tokens;    /* accepted */
@@ -113,15 +125,31 @@ void rope_rows(const float *inv_freq, float scale, uint32_t head_dim, uint32_t f
 /* The factor of cosines and sines. */
 float rope_table_scale(const rope_config *r);
 
+/* ---- rope_table.c: rows for the positions at hand, a ring as the caches of sliding layers */
+
+enum { ROPE_AHEAD = 64 };        /* positions computed at once while tokens come one by one */
+
+/* Rows of a table for steps of up to `chunk`. */
+uint32_t rope_table_rows(uint32_t context, uint32_t chunk);
+/* Host memory; false when there is none. s->rope.rows is set. */
+bool rope_table_init(doppler_session *s);
+void rope_table_free(doppler_session *s);
+/* Positions first .. first + tokens - 1, at most a chunk, are there when the next submit runs. */
+void rope_table_reach(doppler_session *s, uint32_t first, uint32_t tokens);
+
 /* ---- kv_cache.c: a full layer keeps the context, a sliding one a ring */
 
 /* Tokens that the caches of such layers keep: in a ring, the window of the first token of a step
  * of `chunk` and the step itself. */
 uint32_t kv_slots(const model_config *m, layer_kind kind, uint32_t context, uint32_t chunk);
-/* Bytes of one layer's K and V. */
-uint64_t kv_layer_bytes(const model_config *m, kv_format format, uint32_t slots);
-/* Of all layers. */
-uint64_t kv_bytes(const model_config *m, kv_format format, uint32_t context, uint32_t chunk);
+/* Bytes of K and V of so many KV heads of a layer. */
+uint64_t kv_slab_bytes(const model_config *m, kv_format format, uint32_t slots, uint32_t heads);
+/* KV heads of a layer that one buffer holds on a device that binds at most `most` bytes; 0 where a
+ * single one is too large. */
+uint32_t kv_slab_heads(const model_config *m, kv_format format, uint32_t slots, uint64_t most);
+/* Longest context whose caches such a device can bind, up to `context`. */
+uint32_t kv_most_context(const model_config *m, kv_format format, uint32_t context,
+                         uint32_t chunk, uint64_t most);
 /* Positions up to end will have been written when a step ends. */
 void kv_written(doppler_session *s, uint32_t end);
 /* How much of the first `tokens` of the timeline can be reused: all of it, or nothing where a ring

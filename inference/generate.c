@@ -166,6 +166,14 @@ static uint32_t flight_steps(const struct generation *g) {
     return count < left ? count : left;
 }
 
+/* Steps that each feed the token sampled by the one before. */
+static void decode(struct generation *g) {
+    doppler_session *s = g->s;
+    uint32_t steps = flight_steps(g);
+    rope_table_reach(s, g->prompt_tokens + g->steps - 1, steps);
+    launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize), steps);
+}
+
 /* One arrow of the state machine: starts what can be started, or finishes. */
 static void advance(struct generation *g) {
     doppler_session *s = g->s;
@@ -173,9 +181,7 @@ static void advance(struct generation *g) {
     uint32_t flights = s->model->d->is_cpu ? 1 : FLIGHTS;
     while (!g->ended && !g->chunk_running && g->launched - g->landed < flights) {
         if (g->prefilled < g->prompt_tokens) prefill(g);
-        else if (g->steps < g->limit)
-            launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize),
-                   flight_steps(g));
+        else if (g->steps < g->limit) decode(g);
         else if (g->launched == g->landed)
             end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
         else break;

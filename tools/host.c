@@ -150,7 +150,7 @@ int host_open(host *h, const command *c, const char *folder, const host_options 
     h->load_ms = now_ms() - start;
     host_answer answer = {0};
     doppler_session_options options = {
-        .context = o->context, .chunk = o->prefill, .kv = o->kv ? DOPPLER_KV_F32 : DOPPLER_KV_F16,
+        .context = o->context, .chunk = o->prefill, .kv = (doppler_kv)o->kv,
         .precision = o->precision ? DOPPLER_FAST : DOPPLER_EXACT};
     if (o->tell_memory) tell_memory(h, &options);
     doppler_status status =

@@ -11,7 +11,7 @@ export const hostOptions = {
         help: 'where to run; auto: a GPU if there is a real one' },
     host: { kind: ['auto', 'node'], default: 'auto',
         help: 'node: the CPU backend as WebAssembly, not the native program' },
-    kv: { kind: ['f16', 'f32'], default: 'f16', help: 'format of the KV cache' },
+    kv: { kind: ['f16', 'f32', 'q8_0'], default: 'f16', help: 'format of the KV cache' },
     precision: { kind: ['exact', 'fast'], default: 'exact',
         help: 'fast permits kernels that round activations' },
     context: { kind: 'count', metavar: 'TOKENS', min: 1, max: 16777216,
