@@ -18,6 +18,7 @@ const PRECISION = { exact: 0, fast: 1 };
 const SPECIAL = { none: 0, all: 1, unmarked: 2 };
 const NO_TOKEN = 0xFFFFFFFF;
 const NO_LAYER = 0xFFFFFFFF;
+const NO_CHECKPOINTS = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
@@ -360,22 +361,23 @@ export class Core {
 
     // ---- sessions
 
-    #sessionOptions({ context, chunk, kv, precision }) {
+    #sessionOptions({ context, chunk, kv, precision, checkpoints }) {
         return [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
-            choice(PRECISION, 'precision', precision)];
+            choice(PRECISION, 'precision', precision),
+            checkpoints === null ? 0 : checkpoints || NO_CHECKPOINTS];
     }
 
     /** Bytes on the device that a session will need. */
     sessionMemory({ model, ...options }) {
         const { at } = this.#model(model);
         const values = this.#sessionOptions(options);
-        const out = this.#wasm.malloc(24);
+        const out = this.#wasm.malloc(32);
         try {
             const status = this.#call('session_memory', at, ...values, out);
             if (status !== OK) throw this.#failure(status);
-            const [weights, kv, work] = new Float64Array(
-                this.#wasm.u8.slice(out, out + 24).buffer);
-            return { weights, kv, work };
+            const [weights, kv, checkpoints, work] = new Float64Array(
+                this.#wasm.u8.slice(out, out + 32).buffer);
+            return { weights, kv, checkpoints, work };
         } finally {
             this.#wasm.free(out);
         }
@@ -481,7 +483,8 @@ export class Core {
         }
         return {
             stop: ended ?? (stopToken !== null || stopString !== null ? 'stop' : 'length'),
-            stopToken, stopString, promptTokens: ids.length, tokens, seed: sampling.seed,
+            stopToken, stopString, promptTokens: ids.length,
+            reusedTokens: this.#call('session_reused', record.at), tokens, seed: sampling.seed,
             timeToFirstToken: tokens > 0 ? first - start : null,
             tokensPerSecond: tokens > 1 ? 1000 * (tokens - 1) / (last - first) : null,
             duration: performance.now() - start,

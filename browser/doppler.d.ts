@@ -66,6 +66,9 @@ export interface SessionOptions {
     kv?: 'f16' | 'f32' | 'q8_0';
     /** 'fast' (default) permits kernels that round activations to 8 bits. */
     precision?: 'fast' | 'exact';
+    /** Turn ends that a prompt may return to without being read anew, where layers of the model
+     *  see a window only; at most 64. Default: up to 4, in half of the KV cache's memory. */
+    checkpoints?: number;
 }
 
 export interface TokenizeOptions {
@@ -81,6 +84,8 @@ export interface Memory {
     readonly weights: number;
     /** Keys and values of all layers. */
     readonly kv: number;
+    /** What sliding layers held at the ends of turns. */
+    readonly checkpoints: number;
     /** Activations, tables, logits. */
     readonly work: number;
 }
@@ -139,6 +144,8 @@ export interface GenerationStats {
     /** Which of `stop` ended it; null when none did. */
     readonly stopString: string | null;
     readonly promptTokens: number;
+    /** Of those, what the session held already. */
+    readonly reusedTokens: number;
     readonly tokens: number;
     readonly seed: number | bigint;
     /** Milliseconds from the start to the first token; null without one. */

@@ -182,9 +182,10 @@ export class Model {
 
     memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
 
-    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast' }) {
+    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast', checkpoints = null }) {
         return { model: this.#model, context: count('context', context),
-            chunk: count('chunk', chunk), kv, precision };
+            chunk: count('chunk', chunk), kv, precision,
+            checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
     }
 
     session(options = {}) {

@@ -46,11 +46,13 @@ static const struct { uint32_t bytes, run; } kv_layouts[KV_COUNT] = {
 
 uint32_t kv_run(kv_format format) { return kv_layouts[format].run ? kv_layouts[format].run : 1; }
 
+uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim) {
+    uint32_t run = kv_layouts[format].run, scales = run ? head_dim / run : 0;
+    return (scales + 1) / 2 * 4;                      /* f16, in whole words */
+}
+
 uint64_t kv_row_bytes(kv_format format, uint32_t head_dim) {
-    uint64_t bytes = (uint64_t)head_dim * kv_layouts[format].bytes;
-    if (!kv_layouts[format].run) return bytes;
-    uint32_t scales = head_dim / kv_layouts[format].run;
-    return bytes + (scales + 1) / 2 * 4;              /* f16, in whole words */
+    return (uint64_t)head_dim * kv_layouts[format].bytes + kv_scale_bytes(format, head_dim);
 }
 
 /* A format's own text, and what it is linked with beside half.wgsl, or NULL. */

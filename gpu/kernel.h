@@ -36,6 +36,8 @@ extern const char *const kv_names[KV_COUNT];              /* "f16", "f32", "q8_0
 
 /* Bytes of a row of the cache: head_dim elements and their scales. */
 uint64_t kv_row_bytes(kv_format format, uint32_t head_dim);
+/* Of those, the scales'. They lie behind the elements of all rows. */
+uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim);
 /* Elements that share a scale: head_dim is a multiple of as many. */
 uint32_t kv_run(kv_format format);
 

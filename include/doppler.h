@@ -165,12 +165,18 @@ typedef struct doppler_session_options {
     uint32_t chunk;              /* most tokens of one prefill step; 0: 512 */
     doppler_kv kv;
     doppler_precision precision; /* FAST permits kernels that round activations */
+    uint32_t checkpoints;        /* turn ends that can be returned to where layers slide; 0: up to
+                                  * 4, in at most half of what the KV cache takes */
 } doppler_session_options;
+
+#define DOPPLER_NO_CHECKPOINTS UINT32_MAX
+#define DOPPLER_MAX_CHECKPOINTS 64
 
 /* Bytes on the device. */
 typedef struct doppler_memory {
     uint64_t weights;            /* of the model, shared by its sessions */
     uint64_t kv;                 /* K and V of all layers, as long as each keeps them */
+    uint64_t checkpoints;        /* copies of what sliding layers kept at turn ends */
     uint64_t work;               /* activations, tables, logits */
 } doppler_memory;
 
@@ -187,6 +193,8 @@ void doppler_session_destroy(doppler_session *s);
 /* Tokens in the timeline, and the most it can hold. */
 uint32_t doppler_session_position(const doppler_session *s);
 uint32_t doppler_session_context(const doppler_session *s);
+/* Tokens of the last prompt that were in the KV cache already. */
+uint32_t doppler_session_reused(const doppler_session *s);
 
 /* Zero is every field's default, and greedy. */
 typedef struct doppler_sampling {

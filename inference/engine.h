@@ -67,6 +67,9 @@ typedef struct recorded {
     bool penalize;
 } recorded;
 
+/* Positions that a copy of the rings holds; none where end is 0. */
+typedef struct checkpoint { uint32_t first, end; } checkpoint;
+
 /* Which rows the tables of cosines and sines hold, and room to compute some. */
 typedef struct rope_table {
     uint32_t rows;               /* of a table: position p is in row p % rows */
@@ -97,7 +100,13 @@ struct doppler_session {
     uint32_t timeline_tokens;    /* accepted */
     uint32_t cached_tokens;      /* of those, present in the KV cache */
     uint32_t stop_token, stop_string;      /* what ended the last generation, or NO_TOKEN */
-    uint32_t ring_end;           /* the rings hold positions ring_end - slots and later */
+    uint32_t reused_tokens;      /* of the last prompt */
+    uint32_t ring_first, ring_end;         /* the rings hold positions ring_first and later, and
+                                            * were written up to ring_end */
+    uint32_t checkpoint_count, checkpoint_rows;      /* rows: tokens that one keeps */
+    checkpoint *checkpoints;     /* [checkpoint_count] */
+    gpu_buffer *checkpoint_buffers;        /* [checkpoint_count, slabs of all sliding layers]:
+                                            * [KV heads, 2, checkpoint_rows, head_dim] each */
     recorded chunk_list, last_list, decode_list;
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
@@ -150,11 +159,26 @@ uint32_t kv_slab_heads(const model_config *m, kv_format format, uint32_t slots, 
 /* Longest context whose caches such a device can bind, up to `context`. */
 uint32_t kv_most_context(const model_config *m, kv_format format, uint32_t context,
                          uint32_t chunk, uint64_t most);
+/* The first position that a token at `position` sees in a sliding layer. */
+uint32_t kv_oldest_seen(const model_config *m, uint32_t position);
 /* Positions up to end will have been written when a step ends. */
 void kv_written(doppler_session *s, uint32_t end);
-/* How much of the first `tokens` of the timeline can be reused: all of it, or nothing where a ring
- * has overwritten what the next token would see. Readies the rings for writing behind it. */
-uint32_t kv_reuse(doppler_session *s, uint32_t tokens);
+/* The timeline departs behind its first `same` tokens: how many of them can be reused, at most
+ * `wanted`: all of those while the rings hold what the next token would see, else as many as a
+ * checkpoint has, else none. Readies the rings for writing behind them. */
+uint32_t kv_reuse(doppler_session *s, uint32_t same, uint32_t wanted);
+
+/* ---- checkpoints.c */
+
+/* Tokens that one keeps of each ring; 0 where no ring wraps. */
+uint32_t checkpoint_rows(const model_config *m, uint32_t slots, uint32_t context);
+/* Keeps what the rings hold of the positions before `end`, in place of a checkpoint that this makes
+ * needless, else of the oldest; nothing where one serves that end already. */
+void checkpoint_take(doppler_session *s, uint32_t end);
+/* Drops what is not of the first `same` tokens. */
+void checkpoints_keep(doppler_session *s, uint32_t same);
+/* Puts back the checkpoint that reaches furthest, up to `wanted`, and returns where: 0, none. */
+uint32_t checkpoint_restore(doppler_session *s, uint32_t wanted);
 
 /* ---- forward.c: the graph, recorded */
 

@@ -36,14 +36,21 @@ uint32_t kv_most_context(const model_config *m, kv_format format, uint32_t conte
     return context;
 }
 
-void kv_written(doppler_session *s, uint32_t end) { s->ring_end = max_u32(s->ring_end, end); }
-
-uint32_t kv_reuse(doppler_session *s, uint32_t tokens) {
-    const model_config *m = &s->model->manifest.model;
+void kv_written(doppler_session *s, uint32_t end) {
     uint32_t slots = s->slots[LAYER_SLIDING];
-    uint32_t oldest = s->ring_end > slots ? s->ring_end - slots : 0;
-    uint32_t seen = tokens + 1 > m->window ? tokens + 1 - m->window : 0;   /* by the next token */
-    if (model_has_kind(m, LAYER_SLIDING) && seen < oldest) tokens = 0;
-    if (tokens == 0) s->ring_end = 0;
-    return tokens;
+    s->ring_end = max_u32(s->ring_end, end);
+    if (s->ring_end > slots) s->ring_first = max_u32(s->ring_first, s->ring_end - slots);
+}
+
+uint32_t kv_oldest_seen(const model_config *m, uint32_t position) {
+    return position + 1 > m->window ? position + 1 - m->window : 0;
+}
+
+uint32_t kv_reuse(doppler_session *s, uint32_t same, uint32_t wanted) {
+    const model_config *m = &s->model->manifest.model;
+    checkpoints_keep(s, same);
+    bool lost = model_has_kind(m, LAYER_SLIDING) && kv_oldest_seen(m, wanted) < s->ring_first;
+    if (lost) wanted = checkpoint_restore(s, wanted);
+    if (wanted == 0) s->ring_first = s->ring_end = 0;
+    return wanted;
 }

@@ -9,6 +9,7 @@
 enum {
     LOGITS_BYTES = 16 << 20,     /* most logits kept at once when all are wanted */
     SPLIT_KEYS = 64,             /* fewest keys worth a workgroup of their own */
+    DEFAULT_CHECKPOINTS = 4,
     SPLIT_GROUPS = 256           /* workgroups that fill a large GPU: two for each of 128 cores */
 };
 
@@ -45,14 +46,39 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(1, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-static uint32_t buffer_count(const doppler_session *s) {
+static uint32_t kv_count(const doppler_session *s) {
     const model_config *m = &s->model->manifest.model;
-    uint32_t count = SESSION_BUFFERS;
+    uint32_t count = 0;
     for (uint32_t i = 0; i < m->layers; i++) count += s->slabs[m->layer_kinds[i]];
     return count;
 }
 
-/* One row per buffer of session_buffers, in its order, then the KV buffers. */
+static uint32_t checkpoint_buffer_count(const doppler_session *s) {
+    return s->checkpoint_count * s->slabs[LAYER_SLIDING] *
+           model_kind_layers(&s->model->manifest.model, LAYER_SLIDING);
+}
+
+static uint32_t buffer_count(const doppler_session *s) {
+    return SESSION_BUFFERS + kv_count(s) + checkpoint_buffer_count(s);
+}
+
+/* One row for each buffer of the caches of layers of a kind; NULL: of all. Returns how many. */
+static uint32_t plan_kv(const doppler_session *s, const layer_kind *only, const uint32_t slots[],
+                        const char *label, gpu_buffer_desc *out) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m->layers; i++) {
+        uint32_t kind = m->layer_kinds[i], each = s->slab_heads[kind];
+        if (only && kind != *only) continue;
+        for (uint32_t first = 0; first < m->kv_heads; first += each) {
+            uint32_t heads = min_u32(each, m->kv_heads - first);
+            out[count++] = (gpu_buffer_desc){kv_slab_bytes(m, s->kv, slots[kind], heads), label};
+        }
+    }
+    return count;
+}
+
+/* One row per buffer of session_buffers, in its order, then the KV buffers, then checkpoints'. */
 static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     const model_config *m = &s->model->manifest.model;
     uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
@@ -78,12 +104,11 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     };
     memcpy(out, fixed, sizeof fixed);
     out += SESSION_BUFFERS;
-    for (uint32_t i = 0; i < m->layers; i++) {
-        uint32_t kind = m->layer_kinds[i], each = s->slab_heads[kind];
-        for (uint32_t first = 0; first < m->kv_heads; first += each)
-            *out++ = (gpu_buffer_desc){kv_slab_bytes(m, s->kv, s->slots[kind],
-                                                     min_u32(each, m->kv_heads - first)), "kv"};
-    }
+    out += plan_kv(s, NULL, s->slots, "kv", out);
+    const layer_kind sliding = LAYER_SLIDING;
+    const uint32_t rows[LAYER_KINDS] = {[LAYER_SLIDING] = s->checkpoint_rows};
+    for (uint32_t i = 0; i < s->checkpoint_count; i++)
+        out += plan_kv(s, &sliding, rows, "checkpoint", out);
 }
 
 static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uint32_t count) {
@@ -126,15 +151,16 @@ static void buffers_done(doppler_status status, void *user) {
 static doppler_status allocate(doppler_session *s) {
     doppler *d = s->model->d;
     const model_config *m = &s->model->manifest.model;
-    uint32_t count = buffer_count(s), kv_count = count - SESSION_BUFFERS;
+    uint32_t count = buffer_count(s);
     gpu_buffer_desc *descs = calloc(count, sizeof *descs);
     gpu_buffer *handles = calloc(count, sizeof *handles);
-    s->kv_buffers = calloc(kv_count, sizeof *s->kv_buffers);
+    s->kv_buffers = calloc(count - SESSION_BUFFERS, sizeof *s->kv_buffers);
     s->kv_first = calloc(m->layers, sizeof *s->kv_first);
+    s->checkpoints = calloc(s->checkpoint_count + 1, sizeof *s->checkpoints);
     s->timeline = malloc(s->context * sizeof *s->timeline);
     doppler_status status = DOPPLER_OK;
-    if (!descs || !handles || !s->kv_buffers || !s->kv_first || !s->timeline ||
-        !rope_table_init(s))
+    if (!descs || !handles || !s->kv_buffers || !s->kv_first || !s->checkpoints ||
+        !s->timeline || !rope_table_init(s))
         status = fail(&d->error, DOPPLER_NO_MEMORY, "session of %" PRIu32 " tokens", s->context);
     if (!status) {
         plan_buffers(s, descs);
@@ -143,7 +169,9 @@ static doppler_status allocate(doppler_session *s) {
     if (!status) {
         gpu_buffers_create(d->g, descs, count, handles, buffers_done, s);
         memcpy(&s->buffers, handles, sizeof s->buffers);
-        memcpy(s->kv_buffers, handles + SESSION_BUFFERS, kv_count * sizeof *handles);
+        memcpy(s->kv_buffers, handles + SESSION_BUFFERS,
+               (count - SESSION_BUFFERS) * sizeof *handles);
+        s->checkpoint_buffers = s->kv_buffers + kv_count(s);
         for (uint32_t i = 1; i < m->layers; i++)
             s->kv_first[i] = s->kv_first[i - 1] + s->slabs[m->layer_kinds[i - 1]];
     }
@@ -189,6 +217,26 @@ static doppler_status plan_cache(doppler_session *s, bool context_asked) {
     return DOPPLER_OK;
 }
 
+/* How many turn ends are kept, and what of each. */
+static doppler_status plan_checkpoints(doppler_session *s, uint32_t wanted) {
+    const model_config *c = &s->model->manifest.model;
+    if (wanted > DOPPLER_MAX_CHECKPOINTS && wanted != DOPPLER_NO_CHECKPOINTS)
+        return fail(&s->model->d->error, DOPPLER_BAD_ARGUMENT, "%" PRIu32 " checkpoints, at most "
+                    "%d are kept", wanted, DOPPLER_MAX_CHECKPOINTS);
+    s->checkpoint_rows = checkpoint_rows(c, s->slots[LAYER_SLIDING], s->context);
+    if (!s->checkpoint_rows || wanted == DOPPLER_NO_CHECKPOINTS) return DOPPLER_OK;
+    uint64_t kv = 0, one = 0;
+    for (uint32_t i = 0; i < c->layers; i++) {
+        kv += kv_slab_bytes(c, s->kv, s->slots[c->layer_kinds[i]], c->kv_heads);
+        if (c->layer_kinds[i] == LAYER_SLIDING)
+            one += kv_slab_bytes(c, s->kv, s->checkpoint_rows, c->kv_heads);
+    }
+    uint64_t fitting = kv / 2 / one;
+    s->checkpoint_count = wanted ? wanted
+                        : fitting < DEFAULT_CHECKPOINTS ? (uint32_t)fitting : DEFAULT_CHECKPOINTS;
+    return DOPPLER_OK;
+}
+
 /* Every number of a session; no memory. */
 static doppler_status plan(doppler_model *m, const doppler_session_options *options,
                            doppler_session *s) {
@@ -203,6 +251,7 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     s->chunk = fitting_chunk(s, s->chunk);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
+    if (!status) status = plan_checkpoints(s, o.checkpoints);
     if (status) return status;
     s->rope.rows = rope_table_rows(s->context, s->chunk);
     s->splits[LAYER_FULL] = key_splits(s, s->context);
@@ -222,8 +271,10 @@ doppler_status doppler_session_memory(doppler_model *m, const doppler_session_op
     gpu_buffer_desc *descs = calloc(buffer_count(&s), sizeof *descs);
     if (!descs) return fail(&m->d->error, DOPPLER_NO_MEMORY, "plan of a session");
     plan_buffers(&s, descs);
+    uint32_t checkpoints = SESSION_BUFFERS + kv_count(&s);
     for (uint32_t i = 0; i < buffer_count(&s); i++)
-        *(i < SESSION_BUFFERS ? &out->work : &out->kv) += descs[i].bytes;
+        *(i < SESSION_BUFFERS ? &out->work : i < checkpoints ? &out->kv : &out->checkpoints) +=
+            descs[i].bytes;
     status = check_limits(m->d, descs, buffer_count(&s));
     free(descs);
     return status;
@@ -267,6 +318,7 @@ void doppler_session_destroy(doppler_session *s) {
     rope_table_free(s);
     free(s->kv_buffers);
     free(s->kv_first);
+    free(s->checkpoints);
     free(s->timeline);
     free(s);
 }
@@ -278,6 +330,8 @@ uint32_t doppler_session_context(const doppler_session *s) { return s->context; 
 uint32_t doppler_session_stop_token(const doppler_session *s) { return s->stop_token; }
 
 uint32_t doppler_session_stop_string(const doppler_session *s) { return s->stop_string; }
+
+uint32_t doppler_session_reused(const doppler_session *s) { return s->reused_tokens; }
 
 /* ---- steps */
 

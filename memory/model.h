@@ -122,6 +122,7 @@ rope_type rope_by_name(const char *name);              /* ROPE_COUNT when unknow
 layer_kind layer_kind_by_name(const char *name);       /* LAYER_KINDS when unknown */
 bool model_architecture_known(const char *name);
 bool model_has_kind(const model_config *m, layer_kind kind);
+uint32_t model_kind_layers(const model_config *m, layer_kind kind);    /* how many */
 /* Shape the role must have in this model; false when the model has no such tensor. */
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
 /* Numbers that must fit each other and the kernels: every bound above, heads a multiple of

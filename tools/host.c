@@ -125,11 +125,11 @@ static doppler_status load(host *h, const char *folder) {
 /* One line on stderr before a session is made; its failure is told by the making. */
 static void tell_memory(host *h, const doppler_session_options *options) {
     doppler_memory m;
-    char weights[BYTES_TEXT], kv[BYTES_TEXT], work[BYTES_TEXT];
+    char weights[BYTES_TEXT], kv[BYTES_TEXT], checkpoints[BYTES_TEXT], work[BYTES_TEXT];
     if (doppler_session_memory(h->model, options, &m)) return;
-    fprintf(stderr, "memory: %s weights, %s KV cache, %s work\n",
+    fprintf(stderr, "memory: %s weights, %s KV cache, %s checkpoints, %s work\n",
             bytes_text((double)m.weights, weights), bytes_text((double)m.kv, kv),
-            bytes_text((double)m.work, work));
+            bytes_text((double)m.checkpoints, checkpoints), bytes_text((double)m.work, work));
 }
 
 int host_open(host *h, const command *c, const char *folder, const host_options *o) {

@@ -48,9 +48,9 @@ function bytesText(bytes) {
     return `${value.toFixed(unit && value < 99.95 ? 1 : 0)} ${units[unit]}`;
 }
 
-function tellMemory({ weights, kv, work }) {
+function tellMemory({ weights, kv, checkpoints, work }) {
     process.stderr.write(`memory: ${bytesText(weights)} weights, ${bytesText(kv)} KV cache, `
-        + `${bytesText(work)} work\n`);
+        + `${bytesText(checkpoints)} checkpoints, ${bytesText(work)} work\n`);
 }
 
 function backendName({ backend, adapter }) {

@@ -5,9 +5,12 @@ import { join } from 'node:path';
 import { converted, golden, root } from '../models/oracle.mjs';
 
 const checkpoint = join(root, 'tests', 'fixtures', 'micro', 'llama3');
+const windows = join(root, 'tests', 'fixtures', 'micro', 'gemma3');
 
 export { root };
 export const micro = converted(checkpoint, 'micro-llama3', 'keep');
+/** Most layers see 8 tokens. */
+export const sliding = () => converted(windows, 'micro-gemma3', 'keep');
 export const { prompts } = golden(checkpoint);
 
 function editManifest(folder, edit) {

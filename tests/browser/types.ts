@@ -19,7 +19,9 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     });
     const ids: Uint32Array = await model.tokenize('Once', { special: true, bos: false });
     const session: Session = model.session({ context: Math.min(model.context, 512), chunk: 64,
-        kv: 'f32', precision: 'exact' });
+        kv: 'q8_0', precision: 'exact', checkpoints: 2 });
+    const { weights, kv, checkpoints, work } = await model.memory({ kv: 'f16' });
+    console.log(weights + kv + checkpoints + work);
     await session.ready;
     const full: boolean = ids.length > (session.context ?? model.vocab);
     const tale: Generation = session.generate(full ? ids : 'Once upon a time', {
