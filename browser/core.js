@@ -180,10 +180,12 @@ export class Core {
 
     // ---- models
 
-    /** Brings the package at `url` into memory. emit({ bytes, total }) reports progress. */
-    async load({ url }, { signal, emit }) {
+    /** Brings the package at `url` into memory. emit({ plan }) says what it and a session with these
+     *  options will need, before anything is allocated; emit({ bytes, total }) reports progress. */
+    async load({ url, session }, { signal, emit }) {
         const stop = new AbortController();
-        const loading = this.#load(url, AbortSignal.any([signal, stop.signal]), stop, emit);
+        const both = AbortSignal.any([signal, stop.signal]);
+        const loading = this.#load(url, session, both, stop, emit);
         this.#loads.set(stop, loading);
         try {
             return await loading;
@@ -192,7 +194,7 @@ export class Core {
         }
     }
 
-    async #load(url, signal, stop, emit) {
+    async #load(url, session, signal, stop, emit) {
         if (!globalThis.crypto?.subtle) {
             throw new DopplerError('UNSUPPORTED',
                 'weights are verified with WebCrypto, which needs https or localhost');
@@ -202,6 +204,7 @@ export class Core {
         let at = 0;
         try {
             at = this.#createModel(await source.whole('manifest.json', MANIFEST_BYTES));
+            if (session) emit({ plan: this.#memory(at, session) });
             await this.#feed(at, source, running, signal, emit);
             const model = ++this.#lastHandle;
             this.#models.set(model, { at, sessions: new Set() });
@@ -368,8 +371,9 @@ export class Core {
     }
 
     /** Bytes on the device that a session will need. */
-    sessionMemory({ model, ...options }) {
-        const { at } = this.#model(model);
+    sessionMemory({ model, ...options }) { return this.#memory(this.#model(model).at, options); }
+
+    #memory(at, options) {
         const values = this.#sessionOptions(options);
         const out = this.#wasm.malloc(32);
         try {

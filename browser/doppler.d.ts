@@ -42,6 +42,10 @@ export interface OpenOptions {
 }
 
 export interface LoadOptions {
+    /** Called once, before anything is allocated or downloaded: what the model and a session with
+     *  the options in `session` will need. */
+    onPlan?: (memory: Memory) => void;
+    session?: SessionOptions;
     onProgress?: (progress: { bytes: number; total: number }) => void;
     signal?: AbortSignal;
 }

@@ -60,6 +60,12 @@ function messagesOf(value) {
 
 const specialOf = (value) => (value ? 'all' : 'none');
 
+function sessionOptions({ context = 0, chunk = 0, kv = 'f16', precision = 'fast',
+    checkpoints = null } = {}) {
+    return { context: count('context', context), chunk: count('chunk', chunk), kv, precision,
+        checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
+}
+
 // The folder of a package as an absolute URL that ends in a slash.
 async function packageUrl(where) {
     let url;
@@ -135,12 +141,13 @@ export class Doppler {
 
     get info() { return this.#link.info; }
 
-    async load(url, { onProgress, signal } = {}) {
+    async load(url, { onPlan, onProgress, session, signal } = {}) {
         signal?.throwIfAborted();
-        const where = await packageUrl(url);
+        const args = { url: await packageUrl(url), session: onPlan && sessionOptions(session) };
+        const emit = (step) => (step.plan ? onPlan(step.plan) : onProgress?.(step));
         let loaded;
         try {
-            loaded = await this.#link.call('load', { url: where }, { signal, emit: onProgress });
+            loaded = await this.#link.call('load', args, { signal, emit });
         } catch (error) {
             signal?.throwIfAborted();
             throw error;
@@ -182,11 +189,7 @@ export class Model {
 
     memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
 
-    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast', checkpoints = null }) {
-        return { model: this.#model, context: count('context', context),
-            chunk: count('chunk', chunk), kv, precision,
-            checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
-    }
+    #options(options) { return { model: this.#model, ...sessionOptions(options) }; }
 
     session(options = {}) {
         const session = new Session(this.#link, this, this.#options(options),

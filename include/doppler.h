@@ -115,7 +115,8 @@ typedef enum doppler_next {
     DOPPLER_NEXT_FAILED                  /* see doppler_message() */
 } doppler_next;
 
-/* Starts loading from the bytes of manifest.json, which are copied. On failure *model is NULL. */
+/* Plans a model from the bytes of manifest.json, which are copied. On failure *model is NULL.
+ * Nothing is allocated on the device before the first doppler_model_next. */
 doppler_status doppler_model_create(doppler *d, const char *manifest, size_t bytes,
                                     doppler_model **model);
 doppler_next doppler_model_next(doppler_model *model, doppler_request *request);
@@ -180,8 +181,9 @@ typedef struct doppler_memory {
     uint64_t work;               /* activations, tables, logits */
 } doppler_memory;
 
-/* What a session with these options will need, before anything is allocated. Status: BUSY,
- * BAD_ARGUMENT, NO_MEMORY when the device cannot bind a part of it. */
+/* What a session with these options will need; may be asked before the model is loaded, and before
+ * anything is allocated. Status: BAD_ARGUMENT, UNSUPPORTED, NO_MEMORY when the device cannot bind a
+ * part of it. */
 doppler_status doppler_session_memory(doppler_model *model, const doppler_session_options *options,
                                       doppler_memory *out);
 /* Plans and allocates; *session is set at once, usable after done(DOPPLER_OK). */

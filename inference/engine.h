@@ -27,6 +27,7 @@ struct doppler_model {
     weights weights;
     loader loader;
     tokenizer *tokenizer;        /* owned */
+    bool allocated;              /* or on its way to be */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */

@@ -182,7 +182,6 @@ static doppler_status allocate(doppler_session *s) {
 
 static doppler_status check_options(doppler_model *m, const doppler_session_options *o) {
     error *e = &m->d->error;
-    if (m->stage != MODEL_READY) return fail(e, DOPPLER_BUSY, "the model is not loaded");
     if (o->context > m->manifest.model.context)
         return fail(e, DOPPLER_BAD_ARGUMENT, "context %" PRIu32 ", the model was trained for %"
                     PRIu32, o->context, m->manifest.model.context);
@@ -284,6 +283,8 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
                                       doppler_session **session, doppler_done_fn done,
                                       void *user) {
     *session = NULL;
+    if (m->stage != MODEL_READY)
+        return fail(&m->d->error, DOPPLER_BUSY, "the model is not loaded");
     doppler_session *s = calloc(1, sizeof *s);
     if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
     doppler_status status = plan(m, options, s);

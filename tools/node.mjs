@@ -27,10 +27,10 @@ export async function withModel(values, work) {
     const start = performance.now();
     const doppler = await Doppler.open({ device: values.device, limits: values.limits });
     try {
-        const model = await doppler.load(values.DIR);
         const options = { kv: values.kv, precision: values.precision, context: values.context,
             chunk: values.prefill };
-        if (values.tellMemory) tellMemory(await model.memory(options));
+        const model = await doppler.load(values.DIR,
+            values.tellMemory ? { session: options, onPlan: tellMemory } : {});
         const session = model.session(options);
         await session.ready;
         const loadMs = performance.now() - start;

@@ -197,6 +197,20 @@ describe('cpu', () => {
         await session.close();
     });
 
+    test('a plan comes before the first byte, and is what memory() says', async () => {
+        const seen = [];
+        const session = { ...exact, context: 200 };
+        const model = await c.doppler.load(micro, { session, onPlan: (plan) => seen.push(plan),
+            onProgress: () => seen.push('progress') });
+        assert.deepEqual(seen[0], await model.memory(session));
+        assert.ok(seen[0].weights > 0 && seen[0].kv === 2 * 2 * 64 * 200 * 4 && seen[0].work > 0);
+        assert.equal(seen.filter((step) => step !== 'progress').length, 1);
+        assert.equal(seen[1], 'progress');
+        await model.close();
+        await assert.rejects(c.doppler.load(micro, { session: { context: 1e6 }, onPlan() {} }),
+            { status: 'BAD_ARGUMENT' });
+    });
+
     test('loading over HTTP, from file: URLs and paths, with progress', async () => {
         const server = await serve({ port: 0, root, base: '/sub/' });
         const steps = [];

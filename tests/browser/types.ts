@@ -16,6 +16,7 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     const stop = new AbortController();
     const model: Model = await doppler.load('models/stories/', {
         onProgress: ({ bytes, total }) => console.log(line, bytes / total), signal: stop.signal,
+        onPlan: (memory) => console.log(memory.weights), session: { context: 512 },
     });
     const ids: Uint32Array = await model.tokenize('Once', { special: true, bos: false });
     const session: Session = model.session({ context: Math.min(model.context, 512), chunk: 64,
