@@ -180,8 +180,8 @@ export class Core {
 
     // ---- models
 
-    /** Brings the package at `url` into memory. emit({ plan }) says what it and a session with these
-     *  options will need, before anything is allocated; emit({ bytes, total }) reports progress. */
+    /** Brings the package at `url` into memory. emit({ plan }) says what it and a session with
+     *  these options will need, before anything is allocated; emit({ bytes, total }) is progress. */
     async load({ url, session }, { signal, emit }) {
         const stop = new AbortController();
         const both = AbortSignal.any([signal, stop.signal]);

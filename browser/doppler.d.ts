@@ -57,8 +57,24 @@ export class Doppler {
     readonly info: Info;
     /** @param url folder of an RDRR package; in Node a path too. */
     load(url: string | URL, options?: LoadOptions): Promise<Model>;
+    /** Switches debugging on, for all models and sessions; null: off. */
+    debug(options: DebugOptions | null): Promise<void>;
     /** Cancels what runs, closes models and sessions, frees the device. Never fails. */
     close(): Promise<void>;
+}
+
+export interface DebugOptions {
+    /** Where lines go, one for each call into the engine; true (default when another switch is
+     *  on): console.debug. */
+    log?: boolean | ((line: string) => void);
+    /** Lines end with milliseconds: of the call, to the first token, between tokens. */
+    timings?: boolean;
+    /** Each generate() first checks the tensors of its prompt (64 tokens at most) as Model.check()
+     *  does and says what it found: whether all are finite, with 'cpu' also what departs from the
+     *  CPU backend. A function receives the report. */
+    trace?: boolean | 'cpu' | ((report: Report) => void);
+    /** For trace: what of a tensor's largest value is a departure. Default 1e-3. */
+    tolerance?: number;
 }
 
 export interface SessionOptions {
@@ -94,9 +110,48 @@ export interface Memory {
     readonly work: number;
 }
 
+/** An element of an intermediate tensor. */
+export interface Place {
+    /** 'layers.3.qkv': names as in docs/PIPELINE.md. */
+    readonly name: string;
+    readonly token: number;
+    readonly element: number;
+    readonly got: number;
+    /** Null where nothing was compared. */
+    readonly want: number | null;
+    /** |got - want|, of the tensor's largest value. */
+    readonly error: number | null;
+}
+
+export interface Report {
+    /** In the order of computation. error: the largest, where something was compared. */
+    readonly tensors: readonly { readonly name: string; readonly rows: number;
+        readonly cols: number; readonly rms: number; readonly error: number | null }[];
+    /** The first NaN or infinity. */
+    readonly nonFinite: Place | null;
+    /** The first error above the tolerance; in that tensor, the largest. */
+    readonly departure: Place | null;
+    /** The largest error of all. */
+    readonly worst: Place | null;
+}
+
+export interface CheckOptions {
+    /** 'cpu': compare with the CPU backend, which loads the package too. */
+    against?: 'cpu' | null;
+    /** Default 1e-3. */
+    tolerance?: number;
+    /** Default 'f32'. */
+    kv?: 'f16' | 'f32' | 'q8_0';
+    /** Default 'exact'. */
+    precision?: 'fast' | 'exact';
+    signal?: AbortSignal;
+}
+
 /** Weights and tokenizer, shared by the sessions. */
 export class Model {
     private constructor();
+    /** Where it was loaded from. */
+    readonly url: string;
     /** Size of the vocabulary. */
     readonly vocab: number;
     /** Longest context that the model was trained for, in tokens. */
@@ -112,6 +167,10 @@ export class Model {
      *  tokens are only what the template itself wrote, unless `trusted`. */
     render(messages: readonly Message[], options?: RenderOptions): Promise<Rendered>;
     tokenize(text: string, options?: TokenizeOptions): Promise<Uint32Array>;
+    /** Computes every intermediate tensor of a prompt, in a session of its own, and says what is
+     *  wrong with them. */
+    check(prompt: string | Iterable<number>, options?: CheckOptions & TokenizeOptions):
+        Promise<Report>;
     /** Closes its sessions and frees the weights. Never fails. */
     close(): Promise<void>;
 }

@@ -51,6 +51,10 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     const { text, ids: rendered } = await model.render(messages, { addGenerationPrompt: false });
     console.log(text.length + rendered.length, reply.stats?.stopString, model.chatTemplate?.length);
     console.log(parseReply('Hi', { format: 'llama' }).content.length);
+    await doppler.debug({ log: (line) => console.log(line.length), timings: true, trace: 'cpu' });
+    const { departure, nonFinite } = await model.check('Once', { against: 'cpu', tolerance: 1e-3 });
+    console.log(departure?.name, departure?.error, nonFinite?.token, model.url);
+    await doppler.debug(null);
     const logits: Float32Array = await session.logits(ids, { signal: stop.signal });
     const nll: Float32Array = await session.score([1, 2, 3]);
     console.log(logits.length, nll.length);
