@@ -43,6 +43,9 @@ export interface OpenOptions {
 
 export interface LoadOptions {
     onProgress?: (progress: { bytes: number; total: number }) => void;
+    /** Gets a line when a mirror, or the package's own folder, fails and another place is asked.
+     *  Default: console.warn. */
+    onWarning?: (line: string) => void;
     signal?: AbortSignal;
 }
 

@@ -135,12 +135,13 @@ export class Doppler {
 
     get info() { return this.#link.info; }
 
-    async load(url, { onProgress, signal } = {}) {
+    async load(url, { onProgress, onWarning = console.warn, signal } = {}) {
         signal?.throwIfAborted();
         const where = await packageUrl(url);
         let loaded;
+        const emit = (event) => (event.warning ? onWarning(event.warning) : onProgress?.(event));
         try {
-            loaded = await this.#link.call('load', { url: where }, { signal, emit: onProgress });
+            loaded = await this.#link.call('load', { url: where }, { signal, emit });
         } catch (error) {
             signal?.throwIfAborted();
             throw error;

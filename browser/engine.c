@@ -149,6 +149,12 @@ EXPORT(uint32_t, engine_request_bytes, const doppler_request *r) { return r->byt
 
 EXPORT(const uint8_t *, engine_request_sha256, const doppler_request *r) { return r->sha256; }
 
+EXPORT(uint32_t, engine_request_urls, const doppler_request *r) { return r->url_count; }
+
+EXPORT(const char *, engine_request_url, const doppler_request *r, uint32_t i) {
+    return r->urls[i];
+}
+
 EXPORT(uint32_t, engine_request_segments, const doppler_request *r) { return r->segment_count; }
 
 EXPORT(uint32_t, engine_segment_offset, const doppler_request *r, uint32_t i) {

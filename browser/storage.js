@@ -57,6 +57,7 @@ class HttpFile {
     #position = 0;                  // offset of the next byte that #chunk() gives
     #rest = new Uint8Array(0);      // the bytes before #position that no read has taken
     #turn = Promise.resolve();      // reads wait for each other
+    #ended = null;                  // why no read goes on
     waiting = 0;                    // reads
 
     constructor(url, file, signal) {
@@ -89,6 +90,12 @@ class HttpFile {
         this.#connection = this.#reader = null;
     }
 
+    /** Fails the reads that wait and all to come. */
+    end(error) {
+        this.#ended = error;
+        this.close();
+    }
+
     async #read(offset, bytes) {
         const out = new Uint8Array(bytes);
         for (let have = 0; have < bytes;) {
@@ -112,6 +119,7 @@ class HttpFile {
     // The bytes that come next at #position; null at the end of the file. Retries what may pass.
     async #chunk() {
         for (let failures = 0; ;) {
+            if (this.#ended) throw this.#ended;
             try {
                 if (this.#reader === null) await this.#connect();
                 const { done, value } = await this.#within(() => this.#reader.read());
@@ -174,10 +182,11 @@ class HttpFile {
     }
 }
 
-class HttpSource {
+export class HttpSource {
     #base; #signal;
-    #files = new Map();             // name -> HttpFile, least recently used first
+    #files = new Map();             // URL -> HttpFile, least recently used first
 
+    /** base: null where only readUrl is called. */
     constructor(base, signal) {
         this.#base = base;
         this.#signal = signal;
@@ -185,18 +194,31 @@ class HttpSource {
 
     /** Exactly `bytes` bytes of a file. */
     read(file, offset, bytes) {
-        const open = this.#files.get(file)
-            ?? new HttpFile(fileUrl(this.#base, file), file, this.#signal);
-        this.#files.delete(file);
-        this.#files.set(file, open);
+        return this.readUrl(fileUrl(this.#base, file), file, offset, bytes);
+    }
+
+    /** The same of a file that is elsewhere; `file` stands in messages. */
+    readUrl(url, file, offset, bytes) {
+        const open = this.#files.get(url.href) ?? new HttpFile(url, file, this.#signal);
+        this.#files.delete(url.href);
+        this.#files.set(url.href, open);
         const read = open.read(offset, bytes);
-        for (const [name, idle] of this.#files) {
+        for (const [href, idle] of this.#files) {
             if (this.#files.size <= OPEN_FILES) break;
             if (idle.waiting > 0) continue;
-            this.#files.delete(name);
+            this.#files.delete(href);
             idle.close();
         }
         return read;
+    }
+
+    /** Fails all reads that wait for files whose URL `which` names. */
+    end(error, which = () => true) {
+        for (const [href, file] of this.#files) {
+            if (!which(href)) continue;
+            this.#files.delete(href);
+            file.end(error);
+        }
     }
 
     /** A whole file of at most `limit` bytes. */

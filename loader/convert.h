@@ -42,6 +42,8 @@ typedef struct convert_input {
     const weight_format *embeddings;     /* of that one matrix; NULL: what the target says */
     const weight_format *head;           /* likewise; not of a tied head, which is the embedding */
     uint64_t shard_bytes;                /* multiple of RDRR_ALIGN; 0: RDRR_SHARD_BYTES */
+    const char *const *mirrors;          /* URLs of folders that will hold the shards, too */
+    uint32_t mirror_count;               /* at most RDRR_MAX_MIRRORS */
 } convert_input;
 
 typedef enum convert_action { CONVERT_READ, CONVERT_WRITE, CONVERT_DONE } convert_action;

@@ -24,6 +24,7 @@ typedef struct job {
     uint64_t shard_bytes, memory;
     uint32_t threads;
     bool resume, quiet;
+    option_list mirrors;
     checkpoint source;
     text tokenizer;              /* compiled */
     text inputs;                 /* each file's size and time */
@@ -106,6 +107,8 @@ static doppler_status prepare(error *e, job *j) {
     input.head = chosen(j->head);
     input.name = j->name ? j->name : s->name;
     input.source = s->name;
+    input.mirrors = j->mirrors.items;
+    input.mirror_count = j->mirrors.count;
     return convert_create(e, &input, &j->c);
 }
 
@@ -172,6 +175,8 @@ int cmd_convert(int argc, char **argv) {
         {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
          "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
         {"name", 0, OPTION_TEXT, &j.name, "NAME", "the model's name; default: its folder's", 0, 0},
+        {"mirror", 0, OPTION_LIST, &j.mirrors, "URL",
+         "a folder that will hold the shards, too, for the manifest; may be repeated", 0, 0},
         {"threads", 0, OPTION_U32, &j.threads, "N", "default: as many as there are processors",
          1, THREADS_MAX},
         {"memory", 0, OPTION_SIZE, &j.memory, "BYTES",
