@@ -8,6 +8,7 @@ import { DopplerError } from './error.js';
 const ATTEMPTS = 5;                 // without a byte in between, before giving up
 const BACKOFF_MS = 200;             // before the first retry, doubled each time
 const STALL_MS = 30_000;            // without a byte: the connection counts as dropped
+const FAR_BYTES = 8 << 20;          // a gap that is asked for anew, not read through
 const OPEN_FILES = 3;               // browsers allow six connections to a host
 const RETRY_STATUS = new Set([408, 429, 500, 502, 503, 504]);
 
@@ -28,6 +29,10 @@ const tooLong = (file, limit) =>
 function ioError(cause) {
     throw new DopplerError('IO', cause.message, { cause });
 }
+
+/** A module of Node's; its name is no constant, so that bundlers leave it alone. */
+export const nodeModule = (name) =>
+    import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
 
 // The URL of a file; a query (a signed link's) is kept.
 function fileUrl(base, file) {
@@ -102,7 +107,7 @@ class HttpFile {
             const next = offset + have;
             const skip = next - (this.#position - this.#rest.byteLength);
             if (skip < 0 || skip >= this.#rest.byteLength) {
-                if (skip < 0) this.close();
+                if (skip < 0 || skip > FAR_BYTES) this.close();
                 if (this.#reader === null) this.#position = next;
                 this.#rest = await this.#chunk() ?? new Uint8Array(0);
                 if (this.#rest.byteLength > 0) continue;
@@ -278,8 +283,7 @@ class FileSource {
     }
 
     async #openNow(file) {
-        const name = 'node:fs/promises';     // a variable, so that bundlers leave it alone
-        const files = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
+        const files = await nodeModule('fs/promises');
         return files.open(fileUrl(this.#base, file)).catch(ioError);
     }
 }

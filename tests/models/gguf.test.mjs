@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { split } from './gguf_split.mjs';
+import { split } from '../gguf.mjs';
 import { converted, doppler, golden, logits, perplexity, relativeError, root, shared }
     from './oracle.mjs';
 

@@ -184,7 +184,8 @@ static void mirrors_are_plain_urls_and_few(void **state) {
     static const char *const bad[] = {
         "", "https", "https://", "https://a", "https:///b", "http:/a/b", "//a/b", "shard_00000.bin",
         "../b", "ftp://a/b", "file:///etc/passwd", "javascript:alert(1)", "data:,x",
-        "blob:https://a/b", "HTTPS://a/b", " https://a/b", "https://a/b ", "https://me@a/b", "https://me:pw@a/b",
+        "blob:https://a/b", "HTTPS://a/b", " https://a/b", "https://a/b ", "https://me@a/b",
+        "https://me:pw@a/b",
         "https://a/b#c", "https://a/b\nc", "https://a/\"b", "https://a/<b>", "https://a\\@b/c",
         "https://a/b\\c", "https://\xC3\xA4/b", "https://a/\xC3\xA4", "https://a%2f/b"};
     sample s;
