@@ -92,6 +92,10 @@ doppler_status convert_part_create(error *e, const convert *c, convert_part **ou
 void convert_part_destroy(convert_part *p);          /* NULL is allowed */
 /* Turns to blocks first to end - 1. */
 void convert_part_begin(convert_part *p, uint64_t first, uint64_t end);
+/* Exchanges the memory that the next block is made in, [RDRR_BLOCK_BYTES], for other memory of that
+ * size: so what was written may stay where it is. Only after a WRITE; what is given is the host's
+ * and must outlive the part, what is returned lives as long as its owner does. */
+uint8_t *convert_part_swap(convert_part *p, uint8_t *bytes);
 /* The next step, blocks being written in order. Fails with BAD_FILE where a source holds what the
  * target cannot. */
 doppler_status convert_part_next(error *e, convert_part *p, convert_step *step);
