@@ -33,6 +33,10 @@ class Conversion {
     }
 
     async run({ wasm, from, to, ...options }) {
+        if (!globalThis.crypto?.subtle) {
+            throw new DopplerError('UNSUPPORTED',
+                'packages are hashed with WebCrypto, which needs https or localhost');
+        }
         try {
             this.#wasm = await instantiate(wasm, { log: (line) => { this.#lastLine = line; } });
             this.#checkpoint = await openCheckpoint(from, this.#signal);
@@ -110,11 +114,19 @@ class Conversion {
         for (const note of notes.split('\n').filter((line) => line)) this.#emit({ note });
     }
 
+    // A file may have changed since it was picked.
+    async #read(file, offset, bytes) {
+        const data = await file.read(offset, bytes);
+        if (data.byteLength === bytes) return data;
+        throw new DopplerError('IO', `${file.name}: ends at byte ${offset + data.byteLength}, `
+            + `wanted ${offset + bytes}`);
+    }
+
     async #bring(file) {
         const offset = this.#call('wanted_offset', this.#at);
         const wanted = this.#call('wanted_bytes', this.#at);
         const bytes = Math.min(Math.max(wanted, AT_LEAST), file.bytes - offset);
-        const data = await file.read(offset, bytes);
+        const data = await this.#read(file, offset, bytes);
         if (!this.#call('bring', this.#at, this.#wasm.put(data), bytes)) {
             throw new DopplerError('NO_MEMORY', 'wasm heap');
         }
@@ -134,8 +146,17 @@ class Conversion {
             blockHash: get('block_sha256') >>> 0, fileHash: get('file_sha256') >>> 0 };
     }
 
+    #shard() {
+        const bytes = this.#call('shard_bytes', this.#at);
+        try {
+            return new Uint8Array(bytes);
+        } catch (cause) {
+            throw new DopplerError('NO_MEMORY', `a shard of ${bytes} bytes`, { cause });
+        }
+    }
+
     async #blocks() {
-        const shard = new Uint8Array(this.#call('shard_bytes', this.#at));
+        const shard = this.#shard();
         const hashing = new Set();
         let failure = null;
         for (;;) {
@@ -145,7 +166,7 @@ class Conversion {
             if (step.action === DONE) return;
             if (step.action === READ) {
                 const { source, offset, bytes, to } = step;
-                const data = await this.#checkpoint.files[source].read(offset, bytes);
+                const data = await this.#read(this.#checkpoint.files[source], offset, bytes);
                 this.#wasm.u8.set(data, to);
                 continue;
             }

@@ -198,6 +198,17 @@ test('a sink of one\'s own gets whole files, the manifest last; a full one undoe
     assert.equal(undone, 1);
 });
 
+test('a file that is shorter than it was picked is an I/O failure', async () => {
+    const files = await filesOf(llama3), out = fresh();
+    const at = files.findIndex(({ name }) => name === 'model.safetensors');
+    const { name, size } = files[at];
+    files[at] = { name, size, slice: (from, to) => new Blob([new Uint8Array(readFileSync(
+        join(llama3, name)).subarray(from, Math.min(to, 300_000)))]) };
+    await assert.rejects(convert(files, out), { status: 'IO',
+        message: /^model\.safetensors: ends at byte \d+, wanted \d+$/ });
+    assert.equal(existsSync(out), false);
+});
+
 test('aborting ends it with the signal\'s reason and leaves nothing', async () => {
     const stop = new AbortController(), out = fresh(), reason = new Error('enough');
     await assert.rejects(convert(llama3, out, { shardBytes: 32768, signal: stop.signal,
