@@ -21,18 +21,24 @@ function blobFile(file) {
             .arrayBuffer().catch(ioError(file.name))) };
 }
 
+// Read by ranges where the server says how long it is; else, and where it is compressed on the way,
+// fetched whole. Links signed for GET alone refuse HEAD, so it is asked for and broken off.
 async function urlFile(href, web, signal) {
     const url = new URL(href);
     const name = decodeURIComponent(url.pathname.split('/').at(-1));
-    const response = await fetch(url, { method: 'HEAD', signal }).catch((error) => {
+    const stop = new AbortController();
+    const lost = (error) => {
         signal.throwIfAborted();
         return ioError(url)(error);
-    });
+    };
+    const response = await fetch(url, { signal: AbortSignal.any([signal, stop.signal]) })
+        .catch(lost);
     if (!response.ok) throw new DopplerError('IO', `${url}: HTTP ${response.status}`);
     const bytes = response.headers.get('content-length');
     if (bytes === null || response.headers.has('content-encoding')) {
-        throw new DopplerError('IO', `${url}: the server does not say how long it is`);
+        return blobFile(new File([await response.blob().catch(lost)], name));
     }
+    stop.abort();
     return { name, bytes: Number(bytes),
         read: (offset, count) => web.readUrl(url, name, offset, count) };
 }

@@ -4,9 +4,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, openAsBlob, readFileSync, readdirSync, rmSync,
     truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { Doppler, convert } from '../../browser/doppler.js';
 import { serve } from '../../tools/serve.mjs';
 import { withModel } from '../gguf.mjs';
@@ -155,6 +157,31 @@ test('files by their URLs, and what comes out is loaded', async () => {
     for await (const text of tale) assert.equal(typeof text, 'string');
     assert.deepEqual(tale.ids, prompts[0].greedy.slice(0, 8));
     await doppler.close();
+});
+
+test('URLs whose server compresses, refuses HEAD, or has nothing there', async () => {
+    const server = createServer((request, response) => {
+        const path = join(llama3, basename(request.url));
+        if (request.method !== 'GET') return response.writeHead(403).end();
+        if (!existsSync(path)) return response.writeHead(404).end();
+        const bytes = readFileSync(path);
+        if (path.endsWith('.json')) {
+            return response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(bytes));
+        }
+        const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
+        response.writeHead(from ? 206 : 200, { 'content-length': bytes.length - from });
+        return response.end(bytes.subarray(from));
+    });
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const base = `http://127.0.0.1:${server.address().port}/llama3/`;
+    const names = readdirSync(llama3).filter((name) => !/golden|logits/.test(name));
+    const out = fresh();
+    await convert(names.map((name) => base + name), out);
+    assert.deepEqual(contents(out), wanted(llama3));
+    await assert.rejects(convert(`${base}none.gguf`, fresh()), { status: 'IO',
+        message: `${base}none.gguf: HTTP 404` });
+    server.closeAllConnections();
+    server.close();
 });
 
 test('what fails says what the command line says, and leaves nothing', async () => {
