@@ -2,7 +2,7 @@
 // or in Node a folder; into the page's own file system, a picked folder, or in Node a folder.
 //
 // A checkpoint is { folder, file, files: [{ name, bytes, read(offset, bytes) }], close() }: what
-// loader/checkpoint.h wants of a host. A sink takes whole files, then commit() or abort().
+// loader/checkpoint.h wants of a host; a file in a folder of the folder is "FOLDER/FILE". A sink takes whole files, then commit() or abort().
 import { DopplerError } from './error.js';
 import { HttpSource, nodeModule } from './storage.js';
 
@@ -15,10 +15,13 @@ function ioError(what) {
 
 // ---- checkpoints
 
-function blobFile(file) {
-    return { name: file.name, bytes: file.size,
+// A picked folder's files say which folders they are in, that one first.
+const pathOf = ({ webkitRelativePath, name }) => (webkitRelativePath || `/${name}`).split('/');
+
+function blobFile(file, name = pathOf(file).slice(1).join('/')) {
+    return { name, bytes: file.size,
         read: async (offset, bytes) => new Uint8Array(await file.slice(offset, offset + bytes)
-            .arrayBuffer().catch(ioError(file.name))) };
+            .arrayBuffer().catch(ioError(name))) };
 }
 
 // Read by ranges where the server says how long it is; else, and where it is compressed on the way,
@@ -61,20 +64,27 @@ async function nodeCheckpoint(href) {
             `${name}: ends at byte ${offset + bytesRead}, wanted ${offset + bytes}`);
     };
     const list = [];
-    for (const name of await files.readdir(folder)) {
-        const about = await files.stat(join(folder, name)).catch(() => null);
-        if (!about?.isFile()) continue;
-        list.push({ name, bytes: about.size,
-            read: (offset, bytes) => read(name, offset, bytes).catch(ioError(name)) });
-    }
+    const add = async (prefix, deeper) => {
+        for (const last of await files.readdir(join(folder, prefix)).catch(ioError(folder))) {
+            const name = prefix + last;
+            const about = await files.stat(join(folder, name)).catch(() => null);
+            if (about?.isDirectory() && deeper) await add(`${name}/`, false);
+            if (!about?.isFile()) continue;
+            list.push({ name, bytes: about.size,
+                read: (offset, bytes) => read(name, offset, bytes).catch(ioError(name)) });
+        }
+    };
+    await add('', isFolder);
     return { folder: basename(folder), file: isFolder ? null : basename(path), files: list,
         close: () => Promise.all([...handles.values()].map((handle) => handle.close())) };
 }
 
-async function handleFiles(folder) {
+async function handleFiles(folder, prefix = '') {
     const list = [];
     for await (const entry of folder.values()) {
-        if (entry.kind === 'file') list.push(blobFile(await entry.getFile()));
+        const name = prefix + entry.name;
+        if (entry.kind === 'file') list.push(blobFile(await entry.getFile(), name));
+        else if (prefix === '') list.push(...await handleFiles(entry, `${name}/`));
     }
     return list;
 }
@@ -92,7 +102,7 @@ export async function openCheckpoint(from, signal) {
         ? urlFile(one, web, signal) : blobFile(one))));
     const folder = all.map((one) => (typeof one === 'string'
         ? decodeURIComponent(new URL('.', one).pathname.split('/').at(-2))
-        : one.webkitRelativePath?.split('/').at(-2))).find((name) => name) ?? 'model';
+        : pathOf(one)[0])).find((name) => name) ?? 'model';
     const gguf = files.map(({ name }) => name).filter((name) => name.endsWith('.gguf')).sort()[0];
     const file = gguf ?? (Array.isArray(from) ? null : files[0].name);
     return { folder, file, files, close: () => web.close() };

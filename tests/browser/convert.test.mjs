@@ -225,6 +225,25 @@ test('a sink of one\'s own gets whole files, the manifest last; a full one undoe
     assert.equal(undone, 1);
 });
 
+test('a picked folder\'s files and its handle say where they are', async () => {
+    const want = wanted(llama3);
+    const picked = (await filesOf(llama3)).map((one) => Object.defineProperty(one,
+        'webkitRelativePath', { value: `llama3/${one.name}` }));
+    const other = Object.defineProperty(new File(['x'], 'config.json'), 'webkitRelativePath',
+        { value: 'llama3/other/config.json' });
+    const handle = (name, entries) => ({ kind: 'directory', name, values: async function* values() {
+        yield* entries;
+    } });
+    const files = picked.map((one) => ({ kind: 'file', name: one.name, getFile: async () => one }));
+    const folder = handle('llama3', [...files, handle('other', [{ kind: 'file',
+        name: 'config.json', getFile: async () => other }])]);
+    for (const from of [[...picked, other], folder]) {
+        const out = fresh();
+        await convert(from, out);
+        assert.deepEqual(contents(out), want);
+    }
+});
+
 test('a file that is shorter than it was picked is an I/O failure', async () => {
     const files = await filesOf(llama3), out = fresh();
     const at = files.findIndex(({ name }) => name === 'model.safetensors');
