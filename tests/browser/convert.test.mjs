@@ -90,6 +90,7 @@ function tinyGguf() {
 
 test('a folder: the same package, with progress, whatever it is made of', async () => {
     for (const [from, quantize, options] of [[llama3, 'keep'], [llama3, 'q4_k_m'], [gemma3, 'q8_0'],
+        [join(fixtures, 'mixtral'), 'q4_k_m'], [join(fixtures, 'gptoss'), 'keep'],
         [llama3, 'mxfp4', { shardBytes: 32768, embeddings: 'q6_k', name: 'other',
             mirrors: ['https://a.example/x'] }]]) {
         const out = fresh(), steps = [];
