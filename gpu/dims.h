@@ -46,6 +46,43 @@ struct project_dims {
     uint32_t bias, flags;
 };
 
+/* How one kernel hands x [k] to the next, k % 32 == 0.
+ * plain: k floats.
+ * f32: runs of 32 in groups of eight: four floats of each run, then the next four ... (8 times);
+ * behind all groups for each run the sum of its squares.
+ * packed: runs in groups of eight, of each run four words, then the next four, then the last four:
+ * 32 int8 q with x[i] = scale * q[i]; scale, scale * (sum of the first 16 q), scale * (sum of the
+ * others), sum of squares, as floats. scale = max |x| / 127.
+ * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
+ * the last group lacks are zeros, which nobody writes. */
+typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_FORMS } x_form;
+static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
+    uint64_t groups = (k + 255) / 256;
+    return form == X_PLAIN ? k * 4 : form == X_F32 ? groups * (1024 + 32) : groups * 384;
+}
+
+/* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.
+ * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than one
+ * token: packed only. */
+enum { FORM_GAIN = 1 };
+struct form_dims { uint32_t k, tokens, first, gain, flags; };
+
+/* linear: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r < rows, where s is 1 or, with
+ * NORM, 1 / sqrt(sum of x's squares / k + eps);
+ * v[r] = d[r], with ACT act(d[r]) * d[up + r], with ADD d[r] + y[y_first + r];
+ * y[y_first + r] = v[r], not with ACT;
+ * with FORM out = form(v * (GAIN: vectors[gain + r])), from element y_first of out_k on.
+ * bindings: weights [*, k] r, x: a form of [k] r, vectors f32 r, y w, out w.
+ * with FORM y_first % 32 == 0, and the rows end where out does or at a multiple of 32. */
+enum {
+    LINEAR_NORM = 1, LINEAR_BIAS = 2, LINEAR_ACT = 4, LINEAR_ADD = 8, LINEAR_FORM = 16,
+    LINEAR_GAIN = 32
+};
+struct linear_dims {
+    uint32_t rows, k, y_first, out_k, up, bias, gain, activation, flags;
+    float eps;
+};
+
 /* A buffer of the cache has kv_count KV heads of a layer, from kv_first on: rows
  * [kv_count, 2, slots] of head_dim elements in the program's KV format, K and V of each head.
  * kernels take the query heads of those KV heads: group = heads / kv_heads of each. */
@@ -94,7 +131,20 @@ struct attention_dims {
     float scale;
 };
 
-/* attention_merge: bindings: partial r, y [tokens, heads * head_dim] w. grid: heads, tokens. */
+/* attention_token: attention of one token at state.position with splits > 1, over a cache in f16;
+ * with TURN what rope_kv does for that token, too (without norms; qkv is read only).
+ * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim % 16 == 0.
+ * grid: kv_count * ceil(group / ATTENTION_TOKEN_HEADS), splits. */
+enum { ATTENTION_TURN = 1, ATTENTION_TOKEN_HEADS = 4 };
+struct attention_token_dims {
+    uint32_t heads, kv_heads, head_dim, context, slots, kv_first, kv_count, rope_rows;
+    uint32_t window, splits, sinks, flags;
+    float scale;
+};
+
+/* attention_merge: bindings: partial r, out: a form of [tokens, heads * head_dim], one token where
+ * it is not plain, w.
+ * grid: heads * head_dim / 32, tokens. */
 struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.

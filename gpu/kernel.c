@@ -6,22 +6,28 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* X(id, name, access of its bindings, link); bindings as in gpu/dims.h */
-#define KERNELS(X)                                              \
-    X(GATHER,          gather,          "rrw",   LINK_WEIGHTS)  \
-    X(RMSNORM,         rmsnorm,         "rrw",   LINK_NOTHING)  \
-    X(MATVEC,          matvec,          "rrrw",  LINK_WEIGHTS)  \
-    X(MATMUL,          matmul,          "rrrw",  LINK_WEIGHTS)  \
-    X(ROPE_KV,         rope_kv,         "rrrww", LINK_KV)       \
-    X(ATTENTION,       attention,       "rrrrw", LINK_KV)       \
-    X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
-    X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
-    X(ARGMAX,          argmax,          "rwwww", LINK_LOGITS)   \
-    X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)   \
-    X(NLL,             nll,             "rrw",   LINK_NOTHING)
+/* X(id, name, text, access of its bindings, link); bindings as in gpu/dims.h */
+#define KERNELS(X)                                                                   \
+    X(GATHER,          gather,           gather,           "rrw",    LINK_WEIGHTS)   \
+    X(RMSNORM,         rmsnorm,          rmsnorm,          "rrw",    LINK_NOTHING)   \
+    X(MATVEC,          matvec,           matvec,           "rrrw",   LINK_WEIGHTS)   \
+    X(MATMUL,          matmul,           matmul,           "rrrw",   LINK_WEIGHTS)   \
+    X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
+    X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
+    X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rw",     LINK_FORM)      \
+    X(ACT_MUL,         act_mul,          act_mul,          "rw",     LINK_ACTIVATION)\
+    X(ARGMAX,          argmax,           argmax,           "rwwww",  LINK_LOGITS)    \
+    X(SAMPLE,          sample,           sample,           "rwwww",  LINK_LOGITS)    \
+    X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
+    X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
+    X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
+    X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
+    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
 
 /* The texts, in the generated wgsl.c. */
-#define X(id, name, access, link) extern const char wgsl_##name[];
+#define X(id, name, text, access, link) extern const char wgsl_##text[];
 KERNELS(X)
 #undef X
 extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
@@ -30,10 +36,16 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];                /* linked with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[];
+extern const char wgsl_logits[], wgsl_activation[];
+extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
+    wgsl_forms_packed_store[], wgsl_forms_plain_store[];
+extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
+    wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
+extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
-#define X(id, name, access, link) [KERNEL_##id] = {#name, wgsl_##name, access, link, twin_##name},
+#define X(id, name, text, access, link) \
+    [KERNEL_##id] = {#name, wgsl_##text, access, link, twin_##text},
     KERNELS(X)
 #undef X
 };
@@ -68,37 +80,107 @@ static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_Q6_K]  = {wgsl_weights_q6_k},
     [FORMAT_MXFP4] = {wgsl_weights_mxfp4},
 };
+/* Weights times packed x; NULL: those of more than 8 bits. */
+static const char *const packed_sources[FORMAT_COUNT] = {
+    [FORMAT_Q4_0] = wgsl_packed_q4_0, [FORMAT_Q5_0] = wgsl_packed_q5_0,
+    [FORMAT_Q8_0] = wgsl_packed_q8_0, [FORMAT_Q4_K] = wgsl_packed_q4_k,
+    [FORMAT_Q5_K] = wgsl_packed_q5_k, [FORMAT_Q6_K] = wgsl_packed_q6_k,
+    [FORMAT_MXFP4] = wgsl_packed_mxfp4,
+};
 static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
     [KV_Q8_0] = {wgsl_kv_q8_0},
 };
 
+static const char *const form_names[X_FORMS] = {
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed"};
+static const char *const form_stores[X_FORMS] = {
+    [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
+    [X_PACKED] = wgsl_forms_packed_store};
+
+/* Directives that the texts of variants need at a program's start. */
+static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
+static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+
 uint32_t kernel_formats(kernel_id id) {
     static const uint32_t counts[] = {
         [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT,
-        [LINK_LOGITS] = 1};
+        [LINK_LOGITS] = 1, [LINK_ACTIVATION] = 1, [LINK_FORM] = X_FORMS, [LINK_HALF] = 1,
+        [LINK_LINEAR] = FORMAT_COUNT, [LINK_LINEAR_PACKED] = FORMAT_COUNT};
     return counts[kernels[id].link];
 }
 
-gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
+static bool is_wide(kernel_id id) {
+    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
+}
+
+bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
+    if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
+    if (id == KERNEL_FORM) return format != X_PLAIN;
+    if (kernels[id].link != LINK_LINEAR_PACKED) return true;
+    return packed_sources[format] && device->features & GPU_PACKED_DOT;
+}
+
+/* The texts of a program, one behind the other. */
+typedef struct text_list { gpu_program_desc *desc; size_t count; } text_list;
+
+static void add(text_list *t, const char *source) {
+    if (!source) return;
+    assert(t->count < GPU_MAX_SOURCES);
+    t->desc->sources[t->count++] = source;
+}
+
+static void link_weights(text_list *t, uint32_t format) {
+    add(t, weight_sources[format][0]);
+    add(t, weight_sources[format][1]);
+    add(t, wgsl_half);
+}
+
+static void link_linear(text_list *t, uint32_t format, x_form form, uint32_t features) {
+    link_weights(t, format);
+    add(t, form == X_PACKED ? packed_sources[format] : NULL);
+    add(t, form == X_PACKED ? wgsl_forms_packed : wgsl_forms_f32);
+    add(t, form_stores[form]);
+    add(t, features & GPU_SUBGROUPS ? wgsl_reduce_subgroup : wgsl_reduce_shared);
+    add(t, wgsl_activation);
+}
+
+gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits *device) {
     assert(id < KERNEL_COUNT && format < kernel_formats(id));
+    assert(kernel_exists(id, format, device));
+    uint32_t features = device->features;
     const kernel *k = &kernels[id];
-    gpu_program_desc desc = {.sources = {k->source}, .access = k->access, .twin = k->twin,
-                             .format = format};
+    gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
+    text_list t = {&desc, 0};
+    bool linear = k->link == LINK_LINEAR || k->link == LINK_LINEAR_PACKED;
+    if (linear && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if (k->link == LINK_LINEAR_PACKED) {
+        desc.twin = twin_linear_packed;
+        add(&t, needs_packed_dot);
+    }
+    add(&t, k->source);
     const char *linked = "";
-    if (k->link == LINK_WEIGHTS) {
-        desc.sources[1] = weight_sources[format][0];
-        desc.sources[3] = weight_sources[format][1];
+    if (k->link == LINK_WEIGHTS || linear) {
         linked = formats[format].name;
+        if (linear) link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
+        else link_weights(&t, format);
     } else if (k->link == LINK_KV) {
-        desc.sources[1] = kv_sources[format][0];
-        desc.sources[3] = kv_sources[format][1];
+        add(&t, kv_sources[format][0]);
+        add(&t, kv_sources[format][1]);
+        add(&t, wgsl_half);
         linked = kv_names[format];
     } else if (k->link == LINK_LOGITS) {
-        desc.sources[1] = wgsl_logits;
+        add(&t, wgsl_logits);
+    } else if (k->link == LINK_ACTIVATION) {
+        add(&t, wgsl_activation);
+    } else if (k->link == LINK_HALF) {
+        add(&t, wgsl_half);
+    } else if (k->link == LINK_FORM) {
+        add(&t, form_stores[format]);
+        linked = form_names[format];
     }
-    if (*linked) desc.sources[2] = wgsl_half;
+    if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

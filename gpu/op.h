@@ -34,8 +34,9 @@ typedef struct kv_slabs {
 } kv_slabs;
 
 /* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
- * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
-enum { OP_SLAB_ROWS = 16 };
+ * That keeps their offsets aligned, rows being multiples of 16 bytes and offsets of 256, and runs
+ * of a projection's output whole. */
+enum { OP_SLAB_ROWS = 32 };
 
 /* y[t, :] = W[ids[t], :] * scale */
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
@@ -54,7 +55,23 @@ void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gp
 /* partial is used when dims.splits > 1; dims as above */
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims);
+/* Of one token: y is left in a form; dims as above. */
+void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
+                        gpu_buffer state, gpu_buffer rope, gpu_buffer vectors, gpu_buffer qkv,
+                        struct attention_token_dims dims);
+static inline bool attention_token_fits(kv_format format, uint32_t head_dim) {
+    return format == KV_F16 && head_dim % 16 == 0 && head_dim <= ATTENTION_MAX_HEAD_DIM;
+}
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
+/* out = form of rows dims.first .. of x; dims.gain counts with FORM_GAIN */
+void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
+             struct form_dims dims);
+/* One token: y, out = what the flags of dims say of W x, for x and out in a form. dims.rows and k
+ * are w's, with LINEAR_ACT half its rows; y_first, bias and gain are of w's first row. */
+void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+               gpu_buffer x, gpu_buffer vectors, struct linear_dims dims);
+/* Whether a device binds all of w at once: LINEAR_ACT needs that. */
+bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);
 /* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */

@@ -28,6 +28,7 @@ struct doppler_model {
     loader loader;
     tokenizer *tokenizer;        /* owned */
     bool allocated;              /* or on its way to be */
+    uint32_t formats;            /* a bit for each weight_format of its matrices */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -49,6 +50,9 @@ typedef struct session_buffers {
     gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
     gpu_buffer activated;        /* [chunk, hidden] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
+    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
+    gpu_buffer attended_form;    /* [heads * head_dim] */
+    gpu_buffer hidden_form;      /* [hidden] */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -92,6 +96,7 @@ struct doppler_session {
     kv_format kv;
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
+    x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */
     uint32_t *kv_first;          /* [layers] where a layer's begin */
@@ -112,6 +117,9 @@ struct doppler_session {
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
     struct trace_pass *trace_pass;        /* running, owned; NULL when idle */
+    bool profiling;
+    doppler_done_fn profiled;    /* of doppler_profile */
+    void *profiled_user;
     trace *trace;                /* where the graph marks its tensors; NULL when it does not */
     doppler_done_fn created;     /* of doppler_session_create */
     void *created_user;
@@ -187,6 +195,14 @@ uint32_t checkpoint_restore(doppler_session *s, uint32_t wanted);
 void forward_layers(const doppler_session *s, uint32_t tokens);
 /* Final norm and head of rows [first, first + tokens) of x into logits [tokens, vocab]. */
 void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
+
+/* ---- decode.c: the same for one token, folded into fewer dispatches */
+
+/* The form that a model's projections of one token read. */
+x_form decode_form(const doppler_model *m, doppler_precision precision);
+void decode_layers(const doppler_session *s);
+/* logits [1, vocab] of the token that decode_layers has read */
+void decode_head(const doppler_session *s);
 
 /* ---- session.c */
 

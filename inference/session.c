@@ -8,9 +8,10 @@
 
 enum {
     LOGITS_BYTES = 16 << 20,     /* most logits kept at once when all are wanted */
-    SPLIT_KEYS = 64,             /* fewest keys worth a workgroup of their own */
+    LEAST_SPLITS = 2,            /* what is merged is in a form */
+    SPLIT_KEYS = 32,             /* fewest keys worth a workgroup of their own */
     DEFAULT_CHECKPOINTS = 4,
-    SPLIT_GROUPS = 256           /* workgroups that fill a large GPU: two for each of 128 cores */
+    SPLIT_GROUPS = 512           /* workgroups that fill a large GPU: four for each of 128 cores */
 };
 
 op_context session_ops(const doppler_session *s) {
@@ -41,9 +42,15 @@ static uint32_t fitting_chunk(const doppler_session *s, uint32_t wanted) {
 
 /* Workgroups over which one token's keys are spread. */
 static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
-    if (s->model->d->is_cpu) return 1;
+    if (s->model->d->is_cpu) return LEAST_SPLITS;
     uint32_t groups = SPLIT_GROUPS / s->model->manifest.model.kv_heads;
-    return max_u32(1, min_u32(groups, keys / SPLIT_KEYS));
+    return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
+}
+
+/* Of one token's x in any form. */
+static uint64_t form_bytes(uint32_t k) {
+    uint64_t f32 = x_form_bytes(X_F32, k), packed = x_form_bytes(X_PACKED, k);
+    return f32 > packed ? f32 : packed;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -99,6 +106,9 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * 2 * m->hidden * f, "gate_up"},
         {chunk * m->hidden * f, "activated"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
+        {form_bytes(m->dim), "x form"},
+        {form_bytes((uint32_t)q_dim), "attended form"},
+        {form_bytes(m->hidden), "hidden form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };
@@ -131,6 +141,24 @@ static void created(doppler_session *s, doppler_status status) {
 
 static void programs_done(doppler_status status, void *user) { created(user, status); }
 
+/* The programs that depend on the session's options. */
+static doppler_status compile_session(doppler_session *s) {
+    const gpu_limits *device = gpu_get_limits(s->model->d->g);
+    program_want wants[6 + 2 * FORMAT_COUNT] = {
+        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
+        {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
+        {KERNEL_FORM, s->form}};
+    size_t count = 6;
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++) {
+            bool packed = kernels[id].link == LINK_LINEAR_PACKED;
+            if (packed == (s->form == X_PACKED) && s->model->formats & 1u << f &&
+                kernel_exists(id, f, device))
+                wants[count++] = (program_want){id, f};
+        }
+    return programs_compile(s->model->d, wants, count, programs_done, s);
+}
+
 static void buffers_done(doppler_status status, void *user) {
     doppler_session *s = user;
     doppler *d = s->model->d;
@@ -142,9 +170,7 @@ static void buffers_done(doppler_status status, void *user) {
         created(s, status);
         return;
     }
-    const program_want wants[] = {{KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv},
-                                  {KERNEL_ATTENTION_MERGE, 0}};
-    status = programs_compile(d, wants, sizeof wants / sizeof wants[0], programs_done, s);
+    status = compile_session(s);
     if (status) created(s, status);
 }
 
@@ -248,6 +274,7 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     uint32_t grid = gpu_get_limits(m->d->g)->grid;      /* a workgroup for each token */
     s->chunk = min_u32(min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context), grid);
     s->chunk = fitting_chunk(s, s->chunk);
+    s->form = decode_form(m, o.precision);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
     if (!status) status = plan_checkpoints(s, o.checkpoints);
@@ -306,7 +333,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
 
 void doppler_session_destroy(doppler_session *s) {
     if (!s) return;
-    assert(!s->generation && !s->logits_pass && !s->trace_pass);
+    assert(!s->generation && !s->logits_pass && !s->trace_pass && !s->profiling);
     gpu *g = s->model->d->g;
     const recorded *lists[] = {&s->chunk_list, &s->last_list, &s->decode_list};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
@@ -351,12 +378,14 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
         return r->list;
     gpu_list_destroy(g, r->list);
     gpu_record_begin(g);
-    forward_layers(s, tokens);
+    if (tokens == 1) decode_layers(s);
+    else forward_layers(s, tokens);
     if (sampler >= 0) {
         uint32_t vocab = s->model->manifest.model.vocab;
         uint32_t flags = SAMPLE_ADVANCE | (penalize ? SAMPLE_PENALIZE : 0);
         const session_buffers *b = &s->buffers;
-        forward_head(s, tokens - 1, 1);
+        if (tokens == 1) decode_head(s);
+        else forward_head(s, tokens - 1, 1);
         op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
                   b->ring, (struct sample_dims){vocab, vocab, 1, tokens, RING_TOKENS, flags});
     }
@@ -368,7 +397,7 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
     error *e = &s->model->d->error;
     uint32_t vocab = s->model->manifest.model.vocab;
     if (s->model->d->lost) return fail(e, DOPPLER_DEVICE_LOST, "the GPU device was lost");
-    if (!s->ready || s->generation || s->logits_pass || s->trace_pass)
+    if (!s->ready || s->generation || s->logits_pass || s->trace_pass || s->profiling)
         return fail(e, DOPPLER_BUSY, "the session is %s", s->ready ? "running" : "not ready");
     if (count == 0) return fail(e, DOPPLER_BAD_ARGUMENT, "no tokens");
     if (count > s->context)

@@ -1,0 +1,83 @@
+/* x_form.h - twin of gpu/wgsl/forms/: how one kernel hands x to the next, see gpu/dims.h. */
+#ifndef GPU_CPU_X_FORM_H
+#define GPU_CPU_X_FORM_H
+
+#include "gpu/cpu/half.h"
+#include "gpu/dims.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { X_RUN = 32, X_GROUP = 8, X_GROUP_FLOATS = 256, X_PACKED_WORDS = 12 };
+
+/* Word `word` of a run that has `words` of them, in groups of eight runs. */
+static inline size_t x_at(uint64_t run, uint32_t words, uint32_t word) {
+    return (size_t)(run / X_GROUP * X_GROUP * words + word / 4 * X_GROUP * 4 + run % X_GROUP * 4 +
+                    word % 4);
+}
+
+/* Where the sum of squares of run `run` of an x [k] is. */
+static inline size_t x_square_at(x_form form, uint64_t k, uint64_t run) {
+    if (form == X_PACKED) return x_at(run, X_PACKED_WORDS, 11);
+    return (size_t)((k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS * X_GROUP_FLOATS + run);
+}
+
+static inline void x_store_packed(uint32_t *to, uint64_t run, const float *v, float square) {
+    float largest = 0, scale = 0, inverse = 0, sums[2] = {0, 0};
+    int8_t q[X_RUN];
+    for (uint32_t i = 0; i < X_RUN; i++) largest = fmaxf(largest, fabsf(v[i]));
+    if (largest > 1e-30f) {
+        scale = largest / 127;
+        inverse = 127 / largest;
+    }
+    for (uint32_t i = 0; i < X_RUN; i++) {
+        q[i] = (int8_t)fmaxf(-127, fminf(rintf(v[i] * inverse), 127));
+        sums[i / 16] += q[i];
+    }
+    const float tail[] = {scale, scale * sums[0], scale * sums[1], square};
+    memcpy(to + x_at(run, X_PACKED_WORDS, 0), q, 16);
+    memcpy(to + x_at(run, X_PACKED_WORDS, 4), q + 16, 16);
+    memcpy(to + x_at(run, X_PACKED_WORDS, 8), tail, 16);
+}
+
+/* Writes run `run` of an x [k]: v[32]; square: the sum of squares that goes with it. */
+static inline void x_store(x_form form, void *to, uint64_t k, uint64_t run, const float *v,
+                           float square) {
+    if (form == X_PACKED) {
+        x_store_packed(to, run, v, square);
+        return;
+    }
+    for (uint32_t i = 0; i < X_RUN; i += 4) {
+        size_t at = form == X_F32 ? x_at(run, X_RUN, i) : (size_t)run * X_RUN + i;
+        memcpy((float *)to + at, v + i, 16);
+    }
+    if (form == X_F32) ((float *)to)[x_square_at(form, k, run)] = square;
+}
+
+/* out[i] = x[first + i], i < count: whole runs. */
+static inline void x_load(x_form form, const void *from, uint32_t first, uint32_t count,
+                          float *out) {
+    for (uint64_t run = first / X_RUN; count; run++, count -= X_RUN, out += X_RUN) {
+        if (form == X_F32) {
+            for (uint32_t i = 0; i < X_RUN; i += 4)
+                memcpy(out + i, (const float *)from + x_at(run, X_RUN, i), 16);
+            continue;
+        }
+        int8_t q[X_RUN];
+        memcpy(q, (const uint32_t *)from + x_at(run, X_PACKED_WORDS, 0), 16);
+        memcpy(q + 16, (const uint32_t *)from + x_at(run, X_PACKED_WORDS, 4), 16);
+        float scale = ((const float *)from)[x_at(run, X_PACKED_WORDS, 8)];
+        for (uint32_t i = 0; i < X_RUN; i++) out[i] = scale * (float)q[i];
+    }
+}
+
+/* The sum of squares that goes with x [k]. */
+static inline float x_square(x_form form, const void *from, uint32_t k) {
+    float sum = 0;
+    for (uint32_t run = 0; run < k / X_RUN; run++)
+        sum += ((const float *)from)[x_square_at(form, k, run)];
+    return sum;
+}
+
+#endif

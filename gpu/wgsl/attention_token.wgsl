@@ -1,0 +1,237 @@
+// attention_token.wgsl - attention of one decoded token over a cache in f16, in as few waits for
+// memory as there can be: a tile's keys and values are all asked for at once, sixteen bytes a load,
+// while the tile before is worked on.
+//
+//   TURN: q and k rotated as in rope_kv.wgsl, k and v written to the cache, on the way
+//   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of the last `window`
+//                                               of 0 .. position
+//   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
+//
+// With sinks the logit vectors[sinks + h] counts in m and l of split 0, but has no V.
+//
+//   binding  name     type  shape                                           access
+//   0        state    u32   [16], position first                            read
+//   1        rope     f32   [rope_rows, head_dim / 2, 2]: cos, sin          read
+//   2        vectors  f32   [*], sinks [heads]                              read
+//   3        qkv      f32   [heads + 2 kv_heads, head_dim]: q k v           read
+//   4        kv       f16   [kv_count, 2, slots, head_dim]: K, V            read, write
+//   5        out      f32   [splits, heads, head_dim + 2]: o, m, l          write
+//   6        dims     uniform
+//
+// Dispatch: kv_count * ceil(heads / kv_heads / HEADS), splits. head_dim % 16 == 0, <= 256. A
+// workgroup has up to HEADS query heads of one KV head; more of them read K and V again. Key j is
+// in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few.
+// Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
+// the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl.
+// Sources: Dao et al. 2022, algorithm 1; Su et al. 2021, section 3.4.2.
+const WG: u32 = 128u;
+const HEADS: u32 = 4u;               // components of a score
+const ROUNDS: u32 = 2u;
+const LOWEST: f32 = -1e38;           // below any score; differences stay finite
+const NO_SINKS: u32 = 0xFFFFFFFFu;
+const TURN: u32 = 1u;
+
+struct Dims {
+    heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
+    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32
+}
+@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> rope: array<vec4f>;
+@group(0) @binding(2) var<storage, read> vectors: array<f32>;
+@group(0) @binding(3) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> kv: array<vec4u>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<uniform> dims: Dims;
+
+var<workgroup> parts: array<vec4f, 512>;             // [ROUNDS, WG] scores of a part of a key;
+                                                     // then [WG, 4] sums
+var<workgroup> scores: array<vec4f, WG>;             // [keys of a tile], components: heads
+
+struct Eight { a: vec4f, b: vec4f }
+
+fn eight(w: vec4u) -> Eight {
+    return Eight(vec4f(half_to_float(w.x & 0xFFFFu), half_to_float(w.x >> 16u),
+                       half_to_float(w.y & 0xFFFFu), half_to_float(w.y >> 16u)),
+                 vec4f(half_to_float(w.z & 0xFFFFu), half_to_float(w.z >> 16u),
+                       half_to_float(w.w & 0xFFFFu), half_to_float(w.w >> 16u)));
+}
+
+fn packed(v: Eight) -> vec4u {
+    let a = halves(v.a);
+    let b = halves(v.b);
+    return vec4u(a.x | (a.y << 16u), a.z | (a.w << 16u), b.x | (b.y << 16u), b.z | (b.w << 16u));
+}
+
+// Elements 8 lane .. of a row of qkv.
+fn plain(row: u32, lane: u32) -> Eight {
+    let at = row * (dims.head_dim / 4u) + 2u * lane;
+    return Eight(qkv[at], qkv[at + 1u]);
+}
+
+// Those of a row that is rotated, by angles with these cosines and signed sines.
+fn turned(row: u32, lane: u32, cosines: Eight, sines: Eight) -> Eight {
+    let own = plain(row, lane);
+    if ((dims.flags & TURN) == 0u) { return own; }
+    let half = dims.head_dim / 16u;
+    let other = plain(row, (lane + half) % (2u * half));
+    return Eight(own.a * cosines.a + other.a * sines.a, own.b * cosines.b + other.b * sines.b);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u32) {
+    let group = dims.heads / dims.kv_heads;
+    let portions = (group + HEADS - 1u) / HEADS;
+    let kv_head = id.x / portions;                   // of this buffer
+    let first_head = (dims.kv_first + kv_head) * group + id.x % portions * HEADS;
+    let heads = min(HEADS, group - id.x % portions * HEADS);
+    let lanes = dims.head_dim / 8u;                  // of a key
+    let keys = WG / lanes;                           // of a round
+    let tile = ROUNDS * keys;
+    let lane = t % lanes;
+    let key = t / lanes;
+
+    let position = state[0];
+    let length = min(position + 1u, dims.context);
+    let seen = min(length, dims.window);
+    let share = max((seen + dims.splits - 1u) / dims.splits, tile);
+    let begin = length - seen + min(id.y * share, seen);
+    let end = min(begin + share, length);
+
+    var cosines: Eight;
+    var sines: Eight;
+    if ((dims.flags & TURN) != 0u && begin < end) {
+        let at = position % dims.rope_rows * 2u * lanes + lane % (lanes / 2u) * 4u;
+        let r = array<vec4f, 4>(rope[at], rope[at + 1u], rope[at + 2u], rope[at + 3u]);
+        let sign = select(1.0, -1.0, lane < lanes / 2u);
+        cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
+        sines = Eight(sign * vec4f(r[0].yw, r[1].yw), sign * vec4f(r[2].yw, r[3].yw));
+    }
+    var q: array<Eight, HEADS>;
+    var o: array<Eight, HEADS>;
+    var sums = vec4f();
+    var maxima = vec4f(LOWEST);
+    if (dims.sinks != NO_SINKS && id.y == 0u) {
+        for (var h = 0u; h < HEADS; h++) {
+            maxima[h] = max(LOWEST, vectors[dims.sinks + first_head + min(h, heads - 1u)]);
+        }
+        sums = vec4f(select(0.0, 1.0, t == 0u));
+    }
+
+    let cache = 2u * kv_head * dims.slots * lanes + lane;        // V is slots * lanes further
+    var k: array<vec4u, ROUNDS>;
+    var v: array<vec4u, ROUNDS>;
+    var base = begin % dims.slots;
+    for (var r = 0u; r < ROUNDS; r++) {
+        let j = begin + r * keys + key;
+        if (key < keys && j < end) {
+            let slot = base + r * keys + key;
+            let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
+            k[r] = kv[at];
+            v[r] = kv[at + dims.slots * lanes];
+        }
+    }
+    if (begin < end) {
+        for (var h = 0u; h < HEADS; h++) {
+            let x = turned(first_head + min(h, heads - 1u), lane, cosines, sines);
+            q[h] = Eight(x.a * dims.scale, x.b * dims.scale);
+        }
+    }
+    for (var first = begin; first < end; first += tile) {
+        if ((dims.flags & TURN) != 0u && position < first + tile) {
+            for (var r = 0u; r < ROUNDS; r++) {
+                if (key < keys && first + r * keys + key == position) {
+                    let row = dims.heads + dims.kv_first + kv_head;
+                    let at = cache + position % dims.slots * lanes;
+                    k[r] = packed(turned(row, lane, cosines, sines));
+                    v[r] = packed(plain(row + dims.kv_heads, lane));
+                    kv[at] = k[r];
+                    kv[at + dims.slots * lanes] = v[r];
+                }
+            }
+        }
+        for (var r = 0u; r < ROUNDS; r++) {
+            let x = eight(k[r]);
+            parts[r * WG + t] = vec4f(dot(q[0].a, x.a) + dot(q[0].b, x.b),
+                                      dot(q[1].a, x.a) + dot(q[1].b, x.b),
+                                      dot(q[2].a, x.a) + dot(q[2].b, x.b),
+                                      dot(q[3].a, x.a) + dot(q[3].b, x.b));
+        }
+        let now = v;
+        base += tile;
+        if (base >= dims.slots) { base -= dims.slots; }
+        for (var r = 0u; r < ROUNDS; r++) {
+            let j = first + tile + r * keys + key;
+            if (key < keys && j < end) {
+                let slot = base + r * keys + key;
+                let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
+                k[r] = kv[at];
+                v[r] = kv[at + dims.slots * lanes];
+            }
+        }
+        workgroupBarrier();
+        for (var i = t; i < tile; i += WG) {
+            var s = vec4f();
+            let at = i / keys * WG + i % keys * lanes;
+            for (var p = 0u; p < lanes; p++) { s += parts[at + p]; }
+            scores[i] = select(vec4f(LOWEST), s, first + i < end);
+        }
+        workgroupBarrier();
+        var top = maxima;
+        for (var i = 0u; i < tile; i++) { top = max(top, scores[i]); }
+        let factor = exp(maxima - top);
+        maxima = top;
+        sums *= factor;
+        o[0] = Eight(o[0].a * factor.x, o[0].b * factor.x);
+        o[1] = Eight(o[1].a * factor.y, o[1].b * factor.y);
+        o[2] = Eight(o[2].a * factor.z, o[2].b * factor.z);
+        o[3] = Eight(o[3].a * factor.w, o[3].b * factor.w);
+        for (var r = 0u; r < ROUNDS; r++) {
+            if (key < keys && first + r * keys + key < end) {
+                let w = exp(scores[r * keys + key] - top);
+                let x = eight(now[r]);
+                sums += w;
+                o[0] = Eight(o[0].a + w.x * x.a, o[0].b + w.x * x.b);
+                o[1] = Eight(o[1].a + w.y * x.a, o[1].b + w.y * x.b);
+                o[2] = Eight(o[2].a + w.z * x.a, o[2].b + w.z * x.b);
+                o[3] = Eight(o[3].a + w.w * x.a, o[3].b + w.w * x.b);
+            }
+        }
+    }
+    let to = id.y * dims.heads + first_head;
+    finish(to, heads, 0u, t, o[0], o[1], sums, maxima);
+    finish(to, heads, 2u, t, o[2], o[3], sums, maxima);
+}
+
+// Sums of two heads over the keys of a round, whose threads hold a part each. to: row of out of
+// the workgroup's first head.
+fn finish(to: u32, heads: u32, h: u32, t: u32, o: Eight, p: Eight, sums: vec4f, maxima: vec4f) {
+    let lanes = dims.head_dim / 8u;
+    let keys = WG / lanes;
+    workgroupBarrier();
+    parts[4u * t] = o.a;
+    parts[4u * t + 1u] = o.b;
+    parts[4u * t + 2u] = p.a;
+    parts[4u * t + 3u] = p.b;
+    scores[t] = sums;
+    workgroupBarrier();
+    for (var i = t; i < 4u * lanes; i += WG) {           // of [2 heads, lanes, 2]
+        let second = i / (2u * lanes);
+        if (h + second >= heads) { break; }
+        var sum = vec4f();
+        for (var j = 0u; j < keys; j++) {
+            sum += parts[4u * (j * lanes + i / 2u % lanes) + 2u * second + i % 2u];
+        }
+        let row = (to + h + second) * (dims.head_dim + 2u);
+        let at = row + 4u * (i % (2u * lanes));
+        out[at] = sum.x;
+        out[at + 1u] = sum.y;
+        out[at + 2u] = sum.z;
+        out[at + 3u] = sum.w;
+        if (i % (2u * lanes) == 0u) {
+            var l = 0.0;
+            for (var j = 0u; j < keys; j++) { l += scores[j * lanes][h + second]; }
+            out[row + dims.head_dim] = maxima[h + second];
+            out[row + dims.head_dim + 1u] = l;
+        }
+    }
+}
