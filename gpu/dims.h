@@ -50,11 +50,10 @@ struct project_dims {
  * plain: k floats.
  * f32: runs of 32 in groups of eight: four floats of each run, then the next four ... (8 times);
  * behind all groups for each run the sum of its squares.
- * packed: runs in groups of eight, of each run four words, then the next four, then the last four:
- * 32 int8 q with x[i] = scale * q[i]; scale, scale * (sum of the first 16 q), scale * (sum of the
- * others), sum of squares, as floats. scale = max |x| / 127.
+ * packed: for each run 12 words: 32 int8 q with x[i] = scale * q[i]; scale, scale * (sum of the
+ * first 16 q), scale * (sum of the others), sum of squares, as floats. scale = max |x| / 127.
  * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
- * the last group lacks are zeros, which nobody writes. */
+ * the last eight lack are zeros, which nobody writes. */
 typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_FORMS } x_form;
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
     uint64_t groups = (k + 255) / 256;
@@ -133,13 +132,15 @@ struct attention_dims {
 
 /* attention_token: attention of one token at state.position with splits > 1, over a cache in f16;
  * with TURN what rope_kv does for that token, too (without norms; qkv is read only).
- * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim % 16 == 0.
- * grid: kv_count * ceil(group / ATTENTION_TOKEN_HEADS), splits. */
+ * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim: 16, 32 .. 256, which
+ * is 8 << lane_bits. group: heads / kv_heads.
+ * grid: kv_count, splits, ceil(group / ATTENTION_TOKEN_HEADS). */
 enum { ATTENTION_TURN = 1, ATTENTION_TOKEN_HEADS = 4 };
 struct attention_token_dims {
     uint32_t heads, kv_heads, head_dim, context, slots, kv_first, kv_count, rope_rows;
     uint32_t window, splits, sinks, flags;
     float scale;
+    uint32_t lane_bits, group;
 };
 
 /* attention_merge: bindings: partial r, out: a form of [tokens, heads * head_dim], one token where

@@ -23,7 +23,7 @@ enum {
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
     ACT_MUL_THREADS = 64,        /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
-    LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for up to so many groups */
+    LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
     FORM_RUNS = 8                /* of a workgroup */
 };
 

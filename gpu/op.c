@@ -103,7 +103,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     static const kernel_id ids[X_FORMS][2] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    bool wide = (act || ceil_div(dims.rows, LINEAR_ROWS) <= LINEAR_WIDE_GROUPS) &&
+    bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
                 kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
     gpu_program p = program_of(o, ids[form][wide], w->format);
     const struct linear_dims all = dims;
@@ -196,14 +196,15 @@ void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gp
     assert(dims.splits > 1 && dims.splits <= ATTENTION_MAX_SPLITS);
     assert(dims.slots == dims.context || dims.window <= dims.slots);
     gpu_program p = program_of(o, KERNEL_ATTENTION_TOKEN, 0);
-    uint32_t portions = ceil_div(dims.heads / dims.kv_heads, ATTENTION_TOKEN_HEADS);
+    dims.group = dims.heads / dims.kv_heads;
+    while (8u << dims.lane_bits < dims.head_dim) dims.lane_bits++;
     for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
         dims.kv_first = first;
         gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
         gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), slab,
                                   whole(partial)};
-        gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.kv_count * portions,
-                     dims.splits, 1);
+        gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.kv_count, dims.splits,
+                     ceil_div(dims.group, ATTENTION_TOKEN_HEADS));
     }
     merge(o, form, y, partial,
           (struct attention_merge_dims){dims.heads, dims.head_dim, 1, dims.splits});

@@ -55,12 +55,13 @@ void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gp
 /* partial is used when dims.splits > 1; dims as above */
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims);
-/* Of one token: y is left in a form; dims as above. */
+/* Of one token: y is left in a form; dims as above, so too lane_bits and group. */
 void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
                         gpu_buffer state, gpu_buffer rope, gpu_buffer vectors, gpu_buffer qkv,
                         struct attention_token_dims dims);
 static inline bool attention_token_fits(kv_format format, uint32_t head_dim) {
-    return format == KV_F16 && head_dim % 16 == 0 && head_dim <= ATTENTION_MAX_HEAD_DIM;
+    return format == KV_F16 && head_dim >= 16 && head_dim <= ATTENTION_MAX_HEAD_DIM &&
+           (head_dim & (head_dim - 1)) == 0;
 }
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
 /* out = form of rows dims.first .. of x; dims.gain counts with FORM_GAIN */

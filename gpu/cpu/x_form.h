@@ -11,15 +11,15 @@
 
 enum { X_RUN = 32, X_GROUP = 8, X_GROUP_FLOATS = 256, X_PACKED_WORDS = 12 };
 
-/* Word `word` of a run that has `words` of them, in groups of eight runs. */
-static inline size_t x_at(uint64_t run, uint32_t words, uint32_t word) {
-    return (size_t)(run / X_GROUP * X_GROUP * words + word / 4 * X_GROUP * 4 + run % X_GROUP * 4 +
-                    word % 4);
+/* Element i of a run in the f32 form: groups of eight runs, [8 vec4s][8 runs]. */
+static inline size_t x_f32_at(uint64_t run, uint32_t i) {
+    return (size_t)(run / X_GROUP * X_GROUP_FLOATS + i / 4 * X_GROUP * 4 + run % X_GROUP * 4 +
+                    i % 4);
 }
 
 /* Where the sum of squares of run `run` of an x [k] is. */
 static inline size_t x_square_at(x_form form, uint64_t k, uint64_t run) {
-    if (form == X_PACKED) return x_at(run, X_PACKED_WORDS, 11);
+    if (form == X_PACKED) return (size_t)run * X_PACKED_WORDS + 11;
     return (size_t)((k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS * X_GROUP_FLOATS + run);
 }
 
@@ -36,9 +36,8 @@ static inline void x_store_packed(uint32_t *to, uint64_t run, const float *v, fl
         sums[i / 16] += q[i];
     }
     const float tail[] = {scale, scale * sums[0], scale * sums[1], square};
-    memcpy(to + x_at(run, X_PACKED_WORDS, 0), q, 16);
-    memcpy(to + x_at(run, X_PACKED_WORDS, 4), q + 16, 16);
-    memcpy(to + x_at(run, X_PACKED_WORDS, 8), tail, 16);
+    memcpy(to + run * X_PACKED_WORDS, q, sizeof q);
+    memcpy(to + run * X_PACKED_WORDS + 8, tail, sizeof tail);
 }
 
 /* Writes run `run` of an x [k]: v[32]; square: the sum of squares that goes with it. */
@@ -49,7 +48,7 @@ static inline void x_store(x_form form, void *to, uint64_t k, uint64_t run, cons
         return;
     }
     for (uint32_t i = 0; i < X_RUN; i += 4) {
-        size_t at = form == X_F32 ? x_at(run, X_RUN, i) : (size_t)run * X_RUN + i;
+        size_t at = form == X_F32 ? x_f32_at(run, i) : (size_t)run * X_RUN + i;
         memcpy((float *)to + at, v + i, 16);
     }
     if (form == X_F32) ((float *)to)[x_square_at(form, k, run)] = square;
@@ -61,13 +60,12 @@ static inline void x_load(x_form form, const void *from, uint32_t first, uint32_
     for (uint64_t run = first / X_RUN; count; run++, count -= X_RUN, out += X_RUN) {
         if (form == X_F32) {
             for (uint32_t i = 0; i < X_RUN; i += 4)
-                memcpy(out + i, (const float *)from + x_at(run, X_RUN, i), 16);
+                memcpy(out + i, (const float *)from + x_f32_at(run, i), 16);
             continue;
         }
-        int8_t q[X_RUN];
-        memcpy(q, (const uint32_t *)from + x_at(run, X_PACKED_WORDS, 0), 16);
-        memcpy(q + 16, (const uint32_t *)from + x_at(run, X_PACKED_WORDS, 4), 16);
-        float scale = ((const float *)from)[x_at(run, X_PACKED_WORDS, 8)];
+        const float *words = (const float *)from + run * X_PACKED_WORDS;
+        const int8_t *q = (const int8_t *)words;
+        float scale = words[8];
         for (uint32_t i = 0; i < X_RUN; i++) out[i] = scale * (float)q[i];
     }
 }

@@ -18,8 +18,9 @@
 //   5        out      f32   [splits, heads, head_dim + 2]: o, m, l          write
 //   6        dims     uniform
 //
-// Dispatch: kv_count * ceil(heads / kv_heads / HEADS), splits. head_dim % 16 == 0, <= 256. A
-// workgroup has up to HEADS query heads of one KV head; more of them read K and V again. Key j is
+// Dispatch: kv_count, splits, ceil(group / HEADS). head_dim is 16, 32 .. 256; 8 << lane_bits; group
+// is heads / kv_heads: dividing by variables takes longer than all else here. A workgroup has up to
+// HEADS query heads of one KV head; more of them read K and V again. Key j is
 // in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few.
 // Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
 // the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl.
@@ -33,7 +34,8 @@ const TURN: u32 = 1u;
 
 struct Dims {
     heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
-    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32
+    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32,
+    lane_bits: u32, group: u32
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> rope: array<vec4f>;
@@ -73,22 +75,20 @@ fn turned(row: u32, lane: u32, cosines: Eight, sines: Eight) -> Eight {
     let own = plain(row, lane);
     if ((dims.flags & TURN) == 0u) { return own; }
     let half = dims.head_dim / 16u;
-    let other = plain(row, (lane + half) % (2u * half));
+    let other = plain(row, lane ^ half);
     return Eight(own.a * cosines.a + other.a * sines.a, own.b * cosines.b + other.b * sines.b);
 }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u32) {
-    let group = dims.heads / dims.kv_heads;
-    let portions = (group + HEADS - 1u) / HEADS;
-    let kv_head = id.x / portions;                   // of this buffer
-    let first_head = (dims.kv_first + kv_head) * group + id.x % portions * HEADS;
-    let heads = min(HEADS, group - id.x % portions * HEADS);
-    let lanes = dims.head_dim / 8u;                  // of a key
-    let keys = WG / lanes;                           // of a round
+    let kv_head = id.x;                              // of this buffer
+    let first_head = (dims.kv_first + kv_head) * dims.group + id.z * HEADS;
+    let heads = min(HEADS, dims.group - id.z * HEADS);
+    let lanes = 1u << dims.lane_bits;                // of a key
+    let keys = WG >> dims.lane_bits;                 // of a round
     let tile = ROUNDS * keys;
-    let lane = t % lanes;
-    let key = t / lanes;
+    let lane = t & (lanes - 1u);
+    let key = t >> dims.lane_bits;
 
     let position = state[0];
     let length = min(position + 1u, dims.context);
@@ -100,7 +100,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     var cosines: Eight;
     var sines: Eight;
     if ((dims.flags & TURN) != 0u && begin < end) {
-        let at = position % dims.rope_rows * 2u * lanes + lane % (lanes / 2u) * 4u;
+        let at = position % dims.rope_rows * 2u * lanes + (lane & (lanes / 2u - 1u)) * 4u;
         let r = array<vec4f, 4>(rope[at], rope[at + 1u], rope[at + 2u], rope[at + 3u]);
         let sign = select(1.0, -1.0, lane < lanes / 2u);
         cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
@@ -123,7 +123,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     var base = begin % dims.slots;
     for (var r = 0u; r < ROUNDS; r++) {
         let j = begin + r * keys + key;
-        if (key < keys && j < end) {
+        if (j < end) {
             let slot = base + r * keys + key;
             let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
             k[r] = kv[at];
@@ -139,7 +139,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     for (var first = begin; first < end; first += tile) {
         if ((dims.flags & TURN) != 0u && position < first + tile) {
             for (var r = 0u; r < ROUNDS; r++) {
-                if (key < keys && first + r * keys + key == position) {
+                if (first + r * keys + key == position) {
                     let row = dims.heads + dims.kv_first + kv_head;
                     let at = cache + position % dims.slots * lanes;
                     k[r] = packed(turned(row, lane, cosines, sines));
@@ -161,7 +161,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         if (base >= dims.slots) { base -= dims.slots; }
         for (var r = 0u; r < ROUNDS; r++) {
             let j = first + tile + r * keys + key;
-            if (key < keys && j < end) {
+            if (j < end) {
                 let slot = base + r * keys + key;
                 let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
                 k[r] = kv[at];
@@ -171,8 +171,8 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         workgroupBarrier();
         for (var i = t; i < tile; i += WG) {
             var s = vec4f();
-            let at = i / keys * WG + i % keys * lanes;
-            for (var p = 0u; p < lanes; p++) { s += parts[at + p]; }
+            let at = i << dims.lane_bits;            // begun elsewhere by each: other banks
+            for (var p = 0u; p < lanes; p++) { s += parts[at + ((p + i) & (lanes - 1u))]; }
             scores[i] = select(vec4f(LOWEST), s, first + i < end);
         }
         workgroupBarrier();
@@ -186,7 +186,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         o[2] = Eight(o[2].a * factor.z, o[2].b * factor.z);
         o[3] = Eight(o[3].a * factor.w, o[3].b * factor.w);
         for (var r = 0u; r < ROUNDS; r++) {
-            if (key < keys && first + r * keys + key < end) {
+            if (first + r * keys + key < end) {
                 let w = exp(scores[r * keys + key] - top);
                 let x = eight(now[r]);
                 sums += w;
@@ -205,32 +205,32 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
 // Sums of two heads over the keys of a round, whose threads hold a part each. to: row of out of
 // the workgroup's first head.
 fn finish(to: u32, heads: u32, h: u32, t: u32, o: Eight, p: Eight, sums: vec4f, maxima: vec4f) {
-    let lanes = dims.head_dim / 8u;
-    let keys = WG / lanes;
+    let lanes = 1u << dims.lane_bits;
+    let keys = WG >> dims.lane_bits;
     workgroupBarrier();
-    parts[4u * t] = o.a;
-    parts[4u * t + 1u] = o.b;
-    parts[4u * t + 2u] = p.a;
-    parts[4u * t + 3u] = p.b;
+    parts[t] = o.a;
+    parts[WG + t] = o.b;
+    parts[2u * WG + t] = p.a;
+    parts[3u * WG + t] = p.b;
     scores[t] = sums;
     workgroupBarrier();
-    for (var i = t; i < 4u * lanes; i += WG) {           // of [2 heads, lanes, 2]
-        let second = i / (2u * lanes);
-        if (h + second >= heads) { break; }
+    for (var i = t; i < 4u * lanes; i += WG) {           // of [2 heads, 2, lanes]
+        let quarter = i >> dims.lane_bits;
+        let lane = i & (lanes - 1u);
+        let head = h + quarter / 2u;
+        if (head >= heads) { break; }
         var sum = vec4f();
-        for (var j = 0u; j < keys; j++) {
-            sum += parts[4u * (j * lanes + i / 2u % lanes) + 2u * second + i % 2u];
-        }
-        let row = (to + h + second) * (dims.head_dim + 2u);
-        let at = row + 4u * (i % (2u * lanes));
+        for (var j = 0u; j < keys; j++) { sum += parts[quarter * WG + j * lanes + lane]; }
+        let row = (to + head) * (dims.head_dim + 2u);
+        let at = row + 8u * lane + 4u * (quarter & 1u);
         out[at] = sum.x;
         out[at + 1u] = sum.y;
         out[at + 2u] = sum.z;
         out[at + 3u] = sum.w;
-        if (i % (2u * lanes) == 0u) {
+        if ((i & (2u * lanes - 1u)) == 0u) {
             var l = 0.0;
-            for (var j = 0u; j < keys; j++) { l += scores[j * lanes][h + second]; }
-            out[row + dims.head_dim] = maxima[h + second];
+            for (var j = 0u; j < keys; j++) { l += scores[j * lanes][head]; }
+            out[row + dims.head_dim] = maxima[head];
             out[row + dims.head_dim + 1u] = l;
         }
     }

@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = t % team; i < pieces; i += team) {
         var piece = piece_load(i);
         for (var j = 0u; j < R; j++) { sums[j] += piece_dot(min(row + j, last), i, &piece); }
-        if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i); }
+        if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
     }
     if (is_act) {
         for (var i = t % team; i < pieces; i += team) {

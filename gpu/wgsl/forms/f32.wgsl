@@ -18,7 +18,7 @@ fn piece_load(i: u32) -> Piece {
     return piece;
 }
 
-fn piece_square(i: u32) -> f32 {
+fn piece_square(i: u32, piece: ptr<function, Piece>) -> f32 {
     return bitcast<f32>(x[(dims.k + 255u) / 256u * 64u + i / 4u][i % 4u]);
 }
 

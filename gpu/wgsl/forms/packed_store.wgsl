@@ -7,7 +7,6 @@ var<workgroup> form_sums: array<vec2f, FORM_RUNS * 8u>;      // of q, of squares
 // As in forms/f32_store.wgsl.
 fn form_store(works: bool, slot: u32, i: u32, run: u32, k: u32, v: vec4f, square: f32) {
     let at = 8u * slot + i;
-    let place = run / 8u * 24u + run % 8u;
     if (works) {
         let a = abs(v);
         form_largest[at] = max(max(a.x, a.y), max(a.z, a.w));
@@ -19,7 +18,7 @@ fn form_store(works: bool, slot: u32, i: u32, run: u32, k: u32, v: vec4f, square
         let inverse = select(0.0, 127.0 / largest, largest > 1e-30);
         let q = vec4i(clamp(round(v * inverse), vec4f(-127.0), vec4f(127.0)));
         let bytes = (bitcast<vec4u>(q) & vec4u(255u)) << vec4u(0u, 8u, 16u, 24u);
-        out[place + i / 4u * 8u][i % 4u] = bytes.x | bytes.y | bytes.z | bytes.w;
+        out[3u * run + i / 4u][i % 4u] = bytes.x | bytes.y | bytes.z | bytes.w;
         form_sums[at] = vec2f(f32(q.x + q.y + q.z + q.w), square);
     }
     workgroupBarrier();
@@ -31,7 +30,7 @@ fn form_store(works: bool, slot: u32, i: u32, run: u32, k: u32, v: vec4f, square
             low += form_sums[8u * slot + j];
             high += form_sums[8u * slot + j + 4u];
         }
-        out[place + 16u] = bitcast<vec4u>(vec4f(scale, scale * low.x, scale * high.x,
+        out[3u * run + 2u] = bitcast<vec4u>(vec4f(scale, scale * low.x, scale * high.x,
                                                   low.y + high.y));
     }
 }
