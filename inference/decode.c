@@ -42,9 +42,11 @@ static void project(const doppler_session *s, const projection *p, gpu_buffer y,
         uint32_t rows = flags & LINEAR_ACT ? w->rows / 2 : w->rows;
         uint32_t bias = p->bias[i] == OP_NO_BIAS ? 0 : LINEAR_BIAS;
         op_linear(session_ops(s), s->form, y, out, w, x, s->model->weights.vectors,
-                  (struct linear_dims){rows, w->cols, p->first[i], p->rows, rows,
-                                       bias ? p->bias[i] : 0, gain, m->activation, flags | bias,
-                                       m->norm_eps});
+                  (struct linear_dims){
+                      .rows = rows, .k = w->cols, .y_first = p->first[i],
+                      .out_k = flags & LINEAR_ACT ? rows : p->rows, .up = rows,
+                      .bias = bias ? p->bias[i] : 0, .gain = gain, .activation = m->activation,
+                      .flags = flags | bias, .eps = m->norm_eps});
     }
 }
 
