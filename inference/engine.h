@@ -14,6 +14,7 @@ struct doppler {
     bool lost;
     bool is_cpu;
     op_programs programs;        /* compiled so far, shared by all models */
+    bool trusted[KERNEL_COUNT][FORMAT_COUNT];      /* programs that selftest.c has found right */
     error error;
 };
 
@@ -96,6 +97,8 @@ struct doppler_session {
     kv_format kv;
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
+    doppler_precision precision;
+    bool plain;                  /* no program of decode.c was found right: forward.c for all */
     x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */
@@ -204,7 +207,17 @@ void decode_layers(const doppler_session *s);
 /* logits [1, vocab] of the token that decode_layers has read */
 void decode_head(const doppler_session *s);
 
+/* ---- selftest.c */
+
+/* Tests the session's programs that are not trusted yet. done, called if *started: OK,
+ * UNSUPPORTED when one of them is wrong (it stays untrusted), or a failure. */
+doppler_status selftest_start(doppler_session *s, bool *started, doppler_done_fn done,
+                              void *user);
+
 /* ---- session.c */
+
+/* Whether decode.c uses this program, a kind of linear. */
+bool session_wants(const doppler_session *s, kernel_id id, uint32_t format);
 
 op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */

@@ -139,23 +139,59 @@ static void created(doppler_session *s, doppler_status status) {
     s->created(status, s->created_user);
 }
 
-static void programs_done(doppler_status status, void *user) { created(user, status); }
+bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
+    bool packed = kernels[id].link == LINK_LINEAR_PACKED;
+    return packed == (s->form == X_PACKED) && s->model->formats & 1u << format &&
+           kernel_exists(id, format, gpu_get_limits(s->model->d->g));
+}
+
+static doppler_status compile_session(doppler_session *s);
+
+/* A program was wrong: does without a feature that it may have used, first subgroups, then packed
+ * dots, or at last without decode.c. */
+static doppler_status distrust(doppler_session *s) {
+    doppler *d = s->model->d;
+    gpu_limits less = *gpu_get_limits(d->g);
+    for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
+        for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
+            if (d->trusted[id][f] || !session_wants(s, id, f)) continue;
+            gpu_program_destroy(d->g, d->programs.of[id][f]);
+            d->programs.of[id][f] = 0;
+        }
+    if (less.features & GPU_SUBGROUPS) less.features &= ~(uint32_t)GPU_SUBGROUPS;
+    else if (s->form == X_PACKED) less.features &= ~(uint32_t)GPU_PACKED_DOT;
+    else s->plain = true;
+    gpu_cap_limits(d->g, &less);
+    s->form = decode_form(s->model, s->precision);
+    if (!s->plain) return compile_session(s);
+    created(s, DOPPLER_OK);
+    return DOPPLER_OK;
+}
+
+static void tested(doppler_status status, void *user) {
+    doppler_session *s = user;
+    if (status == DOPPLER_UNSUPPORTED) status = distrust(s);
+    else if (!status) created(s, status);
+    if (status) created(s, status);
+}
+
+static void programs_done(doppler_status status, void *user) {
+    doppler_session *s = user;
+    bool started = false;
+    if (!status) status = selftest_start(s, &started, tested, s);
+    if (!started) created(s, status);
+}
 
 /* The programs that depend on the session's options. */
 static doppler_status compile_session(doppler_session *s) {
-    const gpu_limits *device = gpu_get_limits(s->model->d->g);
     program_want wants[6 + 2 * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
         {KERNEL_FORM, s->form}};
     size_t count = 6;
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++) {
-            bool packed = kernels[id].link == LINK_LINEAR_PACKED;
-            if (packed == (s->form == X_PACKED) && s->model->formats & 1u << f &&
-                kernel_exists(id, f, device))
-                wants[count++] = (program_want){id, f};
-        }
+        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
+            if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
     return programs_compile(s->model->d, wants, count, programs_done, s);
 }
 
@@ -274,6 +310,7 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     uint32_t grid = gpu_get_limits(m->d->g)->grid;      /* a workgroup for each token */
     s->chunk = min_u32(min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context), grid);
     s->chunk = fitting_chunk(s, s->chunk);
+    s->precision = o.precision;
     s->form = decode_form(m, o.precision);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
@@ -378,13 +415,14 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
         return r->list;
     gpu_list_destroy(g, r->list);
     gpu_record_begin(g);
-    if (tokens == 1) decode_layers(s);
+    bool decode = tokens == 1 && !s->plain;
+    if (decode) decode_layers(s);
     else forward_layers(s, tokens);
     if (sampler >= 0) {
         uint32_t vocab = s->model->manifest.model.vocab;
         uint32_t flags = SAMPLE_ADVANCE | (penalize ? SAMPLE_PENALIZE : 0);
         const session_buffers *b = &s->buffers;
-        if (tokens == 1) decode_head(s);
+        if (decode) decode_head(s);
         else forward_head(s, tokens - 1, 1);
         op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
                   b->ring, (struct sample_dims){vocab, vocab, 1, tokens, RING_TOKENS, flags});
