@@ -64,6 +64,35 @@ fn packed(v: Eight) -> vec4u {
     return vec4u(a.x | (a.y << 16u), a.z | (a.w << 16u), b.x | (b.y << 16u), b.z | (b.w << 16u));
 }
 
+fn dot8(x: Eight, y: Eight) -> f32 { return dot(x.a, y.a) + dot(x.b, y.b); }
+
+fn scaled(x: Eight) -> Eight { return Eight(x.a * dims.scale, x.b * dims.scale); }
+
+fn joined(o: Eight, factor: f32, v: Eight, w: f32, u: Eight, x: f32) -> Eight {
+    return Eight(o.a * factor + w * v.a + x * u.a, o.b * factor + w * v.b + x * u.b);
+}
+
+// K and V of a thread's two keys, in these slots, which may be one turn of the ring too far; zeros
+// where there is none. Written out, not looped over, so that all stays in registers.
+struct Asked { ka: vec4u, kb: vec4u, va: vec4u, vb: vec4u }
+
+fn ask(cache: u32, a: u32, b: u32, has_a: bool, has_b: bool) -> Asked {
+    let lanes = 1u << dims.lane_bits;
+    let values = dims.slots * lanes;
+    let at = cache + select(a, a - dims.slots, a >= dims.slots) * lanes;
+    let bt = cache + select(b, b - dims.slots, b >= dims.slots) * lanes;
+    var asked: Asked;
+    if (has_a) {
+        asked.ka = kv[at];
+        asked.va = kv[at + values];
+    }
+    if (has_b) {
+        asked.kb = kv[bt];
+        asked.vb = kv[bt + values];
+    }
+    return asked;
+}
+
 // Elements 8 lane .. of a row of qkv.
 fn plain(row: u32, lane: u32) -> Eight {
     let at = row * (dims.head_dim / 4u) + 2u * lane;
@@ -106,8 +135,6 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
         sines = Eight(sign * vec4f(r[0].yw, r[1].yw), sign * vec4f(r[2].yw, r[3].yw));
     }
-    var q: array<Eight, HEADS>;
-    var o: array<Eight, HEADS>;
     var sums = vec4f();
     var maxima = vec4f(LOWEST);
     if (dims.sinks != NO_SINKS && id.y == 0u) {
@@ -118,56 +145,49 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     }
 
     let cache = 2u * kv_head * dims.slots * lanes + lane;        // V is slots * lanes further
-    var k: array<vec4u, ROUNDS>;
-    var v: array<vec4u, ROUNDS>;
     var base = begin % dims.slots;
-    for (var r = 0u; r < ROUNDS; r++) {
-        let j = begin + r * keys + key;
-        if (j < end) {
-            let slot = base + r * keys + key;
-            let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
-            k[r] = kv[at];
-            v[r] = kv[at + dims.slots * lanes];
-        }
-    }
+    var next = ask(cache, base + key, base + keys + key, begin + key < end,
+                   begin + keys + key < end);
+    var q0: Eight;
+    var q1: Eight;
+    var q2: Eight;
+    var q3: Eight;
     if (begin < end) {
-        for (var h = 0u; h < HEADS; h++) {
-            let x = turned(first_head + min(h, heads - 1u), lane, cosines, sines);
-            q[h] = Eight(x.a * dims.scale, x.b * dims.scale);
-        }
+        q0 = scaled(turned(first_head, lane, cosines, sines));
+        q1 = scaled(turned(first_head + min(1u, heads - 1u), lane, cosines, sines));
+        q2 = scaled(turned(first_head + min(2u, heads - 1u), lane, cosines, sines));
+        q3 = scaled(turned(first_head + min(3u, heads - 1u), lane, cosines, sines));
     }
+    var o0: Eight;
+    var o1: Eight;
+    var o2: Eight;
+    var o3: Eight;
     for (var first = begin; first < end; first += tile) {
-        if ((dims.flags & TURN) != 0u && position < first + tile) {
-            for (var r = 0u; r < ROUNDS; r++) {
-                if (first + r * keys + key == position) {
-                    let row = dims.heads + dims.kv_first + kv_head;
-                    let at = cache + position % dims.slots * lanes;
-                    k[r] = packed(turned(row, lane, cosines, sines));
-                    v[r] = packed(plain(row + dims.kv_heads, lane));
-                    kv[at] = k[r];
-                    kv[at + dims.slots * lanes] = v[r];
-                }
+        var now = next;
+        let a = first + key;                         // this thread's keys
+        let b = a + keys;
+        if ((dims.flags & TURN) != 0u && (a == position || b == position)) {
+            let row = dims.heads + dims.kv_first + kv_head;
+            let at = cache + position % dims.slots * lanes;
+            let k = packed(turned(row, lane, cosines, sines));
+            let v = packed(plain(row + dims.kv_heads, lane));
+            kv[at] = k;
+            kv[at + dims.slots * lanes] = v;
+            if (a == position) {
+                now.ka = k;
+                now.va = v;
+            } else {
+                now.kb = k;
+                now.vb = v;
             }
         }
-        for (var r = 0u; r < ROUNDS; r++) {
-            let x = eight(k[r]);
-            parts[r * WG + t] = vec4f(dot(q[0].a, x.a) + dot(q[0].b, x.b),
-                                      dot(q[1].a, x.a) + dot(q[1].b, x.b),
-                                      dot(q[2].a, x.a) + dot(q[2].b, x.b),
-                                      dot(q[3].a, x.a) + dot(q[3].b, x.b));
-        }
-        let now = v;
+        let xa = eight(now.ka);
+        parts[t] = vec4f(dot8(q0, xa), dot8(q1, xa), dot8(q2, xa), dot8(q3, xa));
+        let xb = eight(now.kb);
+        parts[WG + t] = vec4f(dot8(q0, xb), dot8(q1, xb), dot8(q2, xb), dot8(q3, xb));
         base += tile;
         if (base >= dims.slots) { base -= dims.slots; }
-        for (var r = 0u; r < ROUNDS; r++) {
-            let j = first + tile + r * keys + key;
-            if (j < end) {
-                let slot = base + r * keys + key;
-                let at = cache + select(slot, slot - dims.slots, slot >= dims.slots) * lanes;
-                k[r] = kv[at];
-                v[r] = kv[at + dims.slots * lanes];
-            }
-        }
+        next = ask(cache, base + key, base + keys + key, a + tile < end, b + tile < end);
         workgroupBarrier();
         for (var i = t; i < tile; i += WG) {
             var s = vec4f();
@@ -180,26 +200,20 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         for (var i = 0u; i < tile; i++) { top = max(top, scores[i]); }
         let factor = exp(maxima - top);
         maxima = top;
-        sums *= factor;
-        o[0] = Eight(o[0].a * factor.x, o[0].b * factor.x);
-        o[1] = Eight(o[1].a * factor.y, o[1].b * factor.y);
-        o[2] = Eight(o[2].a * factor.z, o[2].b * factor.z);
-        o[3] = Eight(o[3].a * factor.w, o[3].b * factor.w);
-        for (var r = 0u; r < ROUNDS; r++) {
-            if (first + r * keys + key < end) {
-                let w = exp(scores[r * keys + key] - top);
-                let x = eight(now[r]);
-                sums += w;
-                o[0] = Eight(o[0].a + w.x * x.a, o[0].b + w.x * x.b);
-                o[1] = Eight(o[1].a + w.y * x.a, o[1].b + w.y * x.b);
-                o[2] = Eight(o[2].a + w.z * x.a, o[2].b + w.z * x.b);
-                o[3] = Eight(o[3].a + w.w * x.a, o[3].b + w.w * x.b);
-            }
-        }
+        // 0 beyond the end, where V is zeros as well
+        let wa = select(vec4f(), exp(scores[key] - top), a < end);
+        let wb = select(vec4f(), exp(scores[keys + key] - top), b < end);
+        sums = sums * factor + wa + wb;
+        let va = eight(now.va);
+        let vb = eight(now.vb);
+        o0 = joined(o0, factor.x, va, wa.x, vb, wb.x);
+        o1 = joined(o1, factor.y, va, wa.y, vb, wb.y);
+        o2 = joined(o2, factor.z, va, wa.z, vb, wb.z);
+        o3 = joined(o3, factor.w, va, wa.w, vb, wb.w);
     }
     let to = id.y * dims.heads + first_head;
-    finish(to, heads, 0u, t, o[0], o[1], sums, maxima);
-    finish(to, heads, 2u, t, o[2], o[3], sums, maxima);
+    finish(to, heads, 0u, t, o0, o1, sums, maxima);
+    if (heads > 2u) { finish(to, heads, 2u, t, o2, o3, sums, maxima); }
 }
 
 // Sums of two heads over the keys of a round, whose threads hold a part each. to: row of out of
