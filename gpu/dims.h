@@ -167,8 +167,12 @@ struct nll_dims { uint32_t vocab, rows, first; };
  * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
  * NaN logits count as -inf, which is never drawn unless there is nothing else (then id 0).
  * index of the drawn token: state.position + tokens.
- * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows. */
-enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2 };
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows.
+ * argmax of one row by many workgroups: with PART each takes SAMPLE_PART_TOKENS tokens and leaves
+ * (key, id) in ids[2 * workgroup]; then with JOIN logits are those, vocab their number.
+ * grid: ceil(vocab / SAMPLE_PART_TOKENS), then 1. */
+enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8 };
+enum { SAMPLE_PART_TOKENS = 2048 };
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 
 #endif

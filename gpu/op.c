@@ -221,6 +221,22 @@ void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer cou
     gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
 }
 
+void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
+    assert(dims.rows == 1);
+    uint32_t count = ceil_div(dims.vocab, SAMPLE_PART_TOKENS);
+    struct sample_dims part = dims;
+    part.flags = (dims.flags & SAMPLE_PENALIZE) | SAMPLE_PART;
+    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(parts),
+                              whole(ring)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ARGMAX, 0), bindings, 5, &part, sizeof part, count, 1,
+                 1);
+    dims.vocab = count;
+    dims.stride = 0;
+    dims.flags |= SAMPLE_JOIN;
+    op_sample(o, KERNEL_ARGMAX, parts, counts, state, ids, ring, dims);
+}
+
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims) {
     assert(dims.vocab > 0 && dims.rows > 0);

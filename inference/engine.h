@@ -51,6 +51,7 @@ typedef struct session_buffers {
     gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
     gpu_buffer activated;        /* [chunk, hidden] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
+    gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
     gpu_buffer attended_form;    /* [heads * head_dim] */
     gpu_buffer hidden_form;      /* [hidden] */
@@ -98,7 +99,8 @@ struct doppler_session {
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
     doppler_precision precision;
-    bool plain;                  /* no program of decode.c was found right: forward.c for all */
+    bool plain;                  /* forward.c for all: the model has experts, or a program of decode.c
+                                  * was wrong here */
     x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */

@@ -106,6 +106,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * 2 * m->hidden * f, "gate_up"},
         {chunk * m->hidden * f, "activated"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
+        {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
         {form_bytes(m->dim), "x form"},
         {form_bytes((uint32_t)q_dim), "attended form"},
         {form_bytes(m->hidden), "hidden form"},
@@ -141,7 +142,7 @@ static void created(doppler_session *s, doppler_status status) {
 
 bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
     bool packed = kernels[id].link == LINK_LINEAR_PACKED;
-    return packed == (s->form == X_PACKED) && s->model->formats & 1u << format &&
+    return !s->plain && packed == (s->form == X_PACKED) && s->model->formats & 1u << format &&
            kernel_exists(id, format, gpu_get_limits(s->model->d->g));
 }
 
@@ -311,6 +312,7 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     s->chunk = min_u32(min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context), grid);
     s->chunk = fitting_chunk(s, s->chunk);
     s->precision = o.precision;
+    s->plain = c->experts > 0;
     s->form = decode_form(m, o.precision);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
@@ -424,8 +426,13 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
         const session_buffers *b = &s->buffers;
         if (decode) decode_head(s);
         else forward_head(s, tokens - 1, 1);
-        op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
-                  b->ring, (struct sample_dims){vocab, vocab, 1, tokens, RING_TOKENS, flags});
+        const struct sample_dims dims = {vocab, vocab, 1, tokens, RING_TOKENS, flags};
+        if (sampler == KERNEL_ARGMAX)
+            op_argmax(session_ops(s), b->parts, b->logits, b->counts, b->state, b->ids, b->ring,
+                      dims);
+        else
+            op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
+                      b->ring, dims);
     }
     *r = (recorded){gpu_record_end(g), tokens, sampler, penalize};
     return r->list;
