@@ -61,8 +61,8 @@ static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
 }
 
 /* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.
- * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than one
- * token: packed only. */
+ * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than
+ * one token: packed only. */
 enum { FORM_GAIN = 1 };
 struct form_dims { uint32_t k, tokens, first, gain, flags; };
 
@@ -132,8 +132,8 @@ struct attention_dims {
 
 /* attention_token: attention of one token at state.position with splits > 1, over a cache in f16;
  * with TURN what rope_kv does for that token, too (without norms; qkv is read only).
- * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim: 16, 32 .. 256, which
- * is 8 << lane_bits. group: heads / kv_heads.
+ * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim: 16, 32 .. 256,
+ * which is 8 << lane_bits. group: heads / kv_heads.
  * grid: kv_count, splits, ceil(group / ATTENTION_TOKEN_HEADS). */
 enum { ATTENTION_TURN = 1, ATTENTION_TOKEN_HEADS = 4 };
 struct attention_token_dims {

@@ -99,8 +99,8 @@ struct doppler_session {
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
     doppler_precision precision;
-    bool plain;                  /* forward.c for all: the model has experts, or a program of decode.c
-                                  * was wrong here */
+    bool plain;                  /* forward.c for all: the model has experts, or a program of
+                                  * decode.c was wrong here */
     x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */

@@ -4,9 +4,8 @@
 // Clocks are warmed up by unmeasured work; figures are medians. With --shape the weights are
 // random and need no download.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Doppler, DopplerError } from '../browser/doppler.js';
@@ -151,7 +150,8 @@ const fixed = (value, digits) => (value === null ? '-' : value.toFixed(digits));
 function printKernels(title, kernels, ceiling, divisor) {
     const total = kernels.reduce((sum, { us }) => sum + us, 0);
     console.log(`\n${title}: ${fixed(total / divisor, 1)} us on the GPU, one pass a dispatch`);
-    console.log('kernel                    shape          n       us  us each     %    TB/s  TFLOP/s');
+    console.log('kernel                    shape          n       us  us each     %    TB/s'
+        + '  TFLOP/s');
     for (const { kernel, shape, count, us, bytes, flops } of kernels) {
         const speed = bytes / us / 1e6;
         console.log(`${kernel.padEnd(25)} ${shape.padEnd(13)} ${String(count).padStart(3)}`
@@ -205,7 +205,8 @@ async function inference(values, directory) {
         const session = model.session({ context: Math.max(needed, 1024),
             precision: values.precision, kv: values.kv });
         await session.ready;
-        console.log(`${result.model} on ${result.backend} ${doppler.info.adapter?.description ?? ''}`
+        const { description = '' } = doppler.info.adapter ?? {};
+        console.log(`${result.model} on ${result.backend} ${description}`
             + `, ${values.precision}; reading ${fixed(ceiling, 2)} TB/s`);
         for (const context of values.contexts) {
             const step = await measure(doppler, session, model.vocab,

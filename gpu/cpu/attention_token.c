@@ -1,5 +1,5 @@
-/* attention_token.c - twin of gpu/wgsl/attention_token.wgsl: rope_kv and attention of one token. Its
- * splits are others; what they add up to is the same. */
+/* attention_token.c - twin of gpu/wgsl/attention_token.wgsl: rope_kv and attention of one token.
+ * Its splits are others; what they add up to is the same. */
 #include "gpu/cpu/twins.h"
 #include "gpu/dims.h"
 #include "gpu/kernel.h"

@@ -5,7 +5,8 @@
 //                         squares of x before it was rounded and before any gain
 //
 // Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says how
-// many runs a piece has (PIECE) and which they are. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
+// many runs a piece has (PIECE) and which they are. x: array<vec4u>. Needs
+// packed_4x8_integer_dot_product.
 const R: u32 = 2u;                   // rows of a team
 
 struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec4f, PIECE> }
