@@ -213,8 +213,8 @@ async function inference(values, directory) {
                 { prompt: context, tokens: values.tokens, rounds: values.rounds });
             result.steps[`context ${context}`] = step;
             const host = step.perToken;
-            console.log(`\ncontext ${context}: first token after ${fixed(step.firstTokenMs, 2)} ms, `
-                + `decode ${fixed(step.tokensPerSecond, 1)} tokens/s`);
+            console.log(`\ncontext ${context}: first token after `
+                + `${fixed(step.firstTokenMs, 2)} ms, decode ${fixed(step.tokensPerSecond, 1)} tokens/s`);
             if (host) console.log(`per token: ${fixed(host.dispatches, 1)} dispatches, `
                 + `${fixed(host.submits, 2)} submits, ${fixed(host.objects, 2)} objects, `
                 + `${fixed(host.readbackBytes, 1)} bytes read back, encoding `
@@ -230,7 +230,9 @@ async function inference(values, directory) {
             printKernels(`${tokens} tokens up to ${context}`, step.prefill, ceiling, 1);
         }
         if (values.json) await writeFile(values.json, JSON.stringify(result, null, 1));
-        if (values.against) printAgainst(result, JSON.parse(await readFile(values.against, 'utf8')));
+        if (values.against) {
+            printAgainst(result, JSON.parse(await readFile(values.against, 'utf8')));
+        }
     } finally {
         await doppler.close();
     }
@@ -265,7 +267,8 @@ export const verb = {
     },
     main: async (values) => {
         const contexts = values.context.split(',').map(Number);
-        if (values.WHAT !== 'inference' || (values.model === undefined) === (values.shape === undefined)
+        const one = (values.model === undefined) !== (values.shape === undefined);
+        if (values.WHAT !== 'inference' || !one
             || !contexts.every((n) => Number.isInteger(n) && n > 0)) {
             throw new DopplerError('BAD_ARGUMENT',
                 'doppler bench inference --model DIR or --shape NAME; --context 512,4096');

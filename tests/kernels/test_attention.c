@@ -238,7 +238,8 @@ static void make(uint32_t index, kernel_case *c) {
     fill_cache(c, &seed);
     memset(c->buffer[OUT].data, 0xFF, c->buffer[OUT].bytes);
     memset(c->buffer[PARTIAL].data, 0xFF, c->buffer[PARTIAL].bytes);
-    snprintf(c->name, sizeof c->name, "attention%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
+    snprintf(c->name, sizeof c->name,
+             "attention%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
              "%u of %u%s, sinks %g, by %u", token ? a->turn ? "_token turned" : "_token" : "",
              kv_names[format], s->kv_heads, s->group, head_dim,
              s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,

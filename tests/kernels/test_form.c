@@ -41,8 +41,8 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     }
     bool ok = true;
     for (uint32_t t = 0; t < u->tokens && ok; t++)
-        ok = form_check(u->form, (const char *)c->buffer[2].data + t * step, u->k, 0, u->k, want + t * u->k,
-                        plain + t * u->k, why, why_bytes);
+        ok = form_check(u->form, (const char *)c->buffer[2].data + t * step, u->k, 0, u->k,
+                        want + t * u->k, plain + t * u->k, why, why_bytes);
     free(want);
     free(plain);
     return ok;

@@ -7,14 +7,14 @@
 const R: u32 = 2u;                   // rows of a team
 
 // A thread's part of x: a run.
-alias Piece = array<vec4f, 8>;
+struct Piece { v: array<vec4f, 8> }
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
     let at = i / 8u * 64u + i % 8u;
-    for (var q = 0u; q < 8u; q++) { piece[q] = bitcast<vec4f>(x[at + 8u * q]); }
+    for (var q = 0u; q < 8u; q++) { piece.v[q] = bitcast<vec4f>(x[at + 8u * q]); }
     return piece;
 }
 
@@ -22,4 +22,7 @@ fn piece_square(i: u32, piece: ptr<function, Piece>) -> f32 {
     return bitcast<f32>(x[(dims.k + 255u) / 256u * 64u + i / 4u][i % 4u]);
 }
 
-fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 { return w_dot(row, i, piece); }
+fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
+    var v = (*piece).v;              // not all compilers take a pointer into a struct
+    return w_dot(row, i, &v);
+}
