@@ -3,7 +3,6 @@
  * made up here. Each program is tested once; a wrong one is never used. */
 #include "gpu/cpu/x_form.h"
 #include "inference/engine.h"
-#include "loader/quantize.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,20 +50,42 @@ static void selftest_free(selftest *t) {
 /* Small numbers of both signs, the same each time. */
 static float number(uint32_t i) { return (float)((i * 2654435761u) >> 16 & 1023) / 512 - 1; }
 
-/* A matrix [ROWS, K]; bytes that mean small scales where there is no quantizer. */
+static uint32_t hash(uint32_t i) { return (i * 2654435761u) >> 9; }
+
+static void put_half(uint8_t *at, uint32_t bits) {
+    at[0] = (uint8_t)bits;
+    at[1] = (uint8_t)(bits >> 8);
+}
+
+/* A row of K weights of about [-1, 1], some of 0: any bits for quants, small scales for blocks. */
+static void make_row(weight_format format, uint32_t seed, uint8_t *row) {
+    const format_info *info = &formats[format];
+    uint32_t scales = format_scales_offset(format, K), blocks = format_blocks(format, K);
+    for (uint32_t i = 0; i < format_row_bytes(format, K); i++) row[i] = (uint8_t)hash(seed + i);
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint8_t *unit = row + b * info->unit_bytes, *scale = row + scales + b * info->scale_bytes;
+        uint32_t bits = hash(seed + b);
+        float value = number(seed + b);
+        if (format == FORMAT_F32) memcpy(unit, &value, 4);
+        if (format == FORMAT_F16) put_half(unit, 0x3000 | (bits & 0x87FF));
+        if (format == FORMAT_BF16) put_half(unit, 0x3E00 | (bits & 0x80FF));
+        if (info->scale_bytes == 1) *scale = (uint8_t)(122 + bits % 4);
+        if (info->scale_bytes == 2) put_half(scale, (format == FORMAT_Q6_K ? 0x0C00 : 0x2000) |
+                                                        (bits & 0x3FF));
+        if (format != FORMAT_Q4_K && format != FORMAT_Q5_K) continue;
+        put_half(unit, 0x1000 | (bits & 0x3FF));
+        put_half(unit + 2, 0x1800 | (bits & 0x3FF));
+    }
+}
+
+/* A matrix [ROWS, K] */
 static bool make_weights(selftest *t, uint32_t format) {
     if (t->weights[format]) return true;
     size_t row_bytes = (size_t)format_row_bytes((weight_format)format, K);
-    uint8_t *w = t->weights[format] = malloc(ROWS * row_bytes);
-    float row[K];
-    for (uint32_t r = 0; w && r < ROWS; r++) {
-        for (uint32_t i = 0; i < K; i++) row[i] = number(r * K + i + format);
-        for (size_t i = 0; i < row_bytes; i++)
-            w[r * row_bytes + i] = (uint8_t)(((r + i) * 2654435761u) >> 20 & 0x37);
-        if (quantize_makes((weight_format)format))
-            quantize_row((weight_format)format, row, K, w + r * row_bytes);
-    }
-    return w != NULL;
+    t->weights[format] = malloc(ROWS * row_bytes);
+    for (uint32_t r = 0; t->weights[format] && r < ROWS; r++)
+        make_row((weight_format)format, r * 7919 + format, t->weights[format] + r * row_bytes);
+    return t->weights[format] != NULL;
 }
 
 static void add_tests(selftest *t, kernel_id id, uint32_t format) {

@@ -1,7 +1,8 @@
 /* attention_merge.c - twin of gpu/wgsl/attention_merge.wgsl. */
-#include "gpu/cpu/dot.h"
 #include "gpu/cpu/twins.h"
 #include "gpu/cpu/x_form.h"
+
+#include <math.h>
 
 /* Four elements of one head:
  * M = max_s m[s],  y[:] = sum_s exp(m[s] - M) o[s, :] / sum_s exp(m[s] - M) l[s]
@@ -35,6 +36,6 @@ void twin_attention_merge(const gpu_call *call) {
                   element % n);
         }
         x_store((x_form)call->format, call->buffer[1], (uint64_t)d->tokens * runs * X_RUN, run, y,
-                dot_f32(y, y, X_RUN));
+                x_run_square(y));
     }
 }

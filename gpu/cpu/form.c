@@ -1,7 +1,7 @@
 /* form.c - twin of gpu/wgsl/form.wgsl. */
-#include "gpu/cpu/dot.h"
 #include "gpu/cpu/twins.h"
 #include "gpu/cpu/x_form.h"
+
 
 /* out[t, :] = form(x[first + t, :] * (GAIN: gain[:])). x [*, k], out [tokens, k]. */
 void twin_form(const gpu_call *call) {
@@ -15,6 +15,6 @@ void twin_form(const gpu_call *call) {
         for (uint32_t j = 0; j < X_RUN; j++)
             v[j] = d->flags & FORM_GAIN ? x[j] * gain[i % runs * X_RUN + j] : x[j];
         uint64_t run = i / runs * padded + i % runs;
-        x_store((x_form)call->format, call->buffer[2], d->k, run, v, dot_f32(x, x, X_RUN));
+        x_store((x_form)call->format, call->buffer[2], d->k, run, v, x_run_square(x));
     }
 }

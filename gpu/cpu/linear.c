@@ -5,6 +5,8 @@
 #include "gpu/cpu/weights.h"
 #include "gpu/cpu/x_form.h"
 
+#include <math.h>
+
 /* W[r, :] . x.  W [*, k], x: a form of [k] */
 static float row_dot(const gpu_call *call, x_form form, uint32_t r) {
     const struct linear_dims *d = call->dims;
@@ -52,7 +54,7 @@ static void linear(const gpu_call *call, x_form form) {
         }
         if (d->flags & LINEAR_FORM)
             x_store(form, call->buffer[4], d->out_k, (d->y_first + first) / X_RUN, gained,
-                    dot_f32(v, v, X_RUN));
+                    x_run_square(v));
     }
 }
 
