@@ -29,6 +29,9 @@ typedef struct matrix {
 /* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
  * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
 enum { OP_SLAB_ROWS = 16 };
+/* Where the rows are those of experts, so many each, slabs start at multiples of this: whole
+ * experts. */
+uint32_t op_slab_rows(uint32_t rows);
 
 /* Absent bias. */
 #define OP_NO_BIAS UINT32_MAX
@@ -44,6 +47,35 @@ void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
  * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+/* ---- mixture of experts: a token goes through `used` of them, one a slot */
+
+/* ids, weights [tokens, used]: the experts of each token and their shares, by logits [tokens,
+ * experts]. */
+void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
+              uint32_t tokens, struct route_dims dims);
+/* Slots by expert, for op_project_experts with more than one token; routing has
+ * op_routing_words(). */
+void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
+                     uint32_t experts);
+uint32_t op_routing_words(uint32_t slots, uint32_t experts);
+
+typedef struct op_experts {
+    uint32_t experts, used;
+    uint32_t share;              /* slots of a row of x: used, or 1 */
+    gpu_buffer ids;              /* u32 [tokens, used] */
+    gpu_buffer routing;          /* used when there is more than one token */
+} op_experts;
+
+/* y[s * y_stride + y_first + r] = W[e, r, :] . x[s / share, :] + bias[e, r] for slot s of expert e,
+ * s < tokens * used. w: [experts, rows, cols], its `rows` those of all experts; bias: element of
+ * vectors where [experts, rows] start, or OP_NO_BIAS. */
+void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                        const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors,
+                        uint32_t bias, const op_experts *e);
+/* y[t, :] = (COMBINE_ADD: itself +) sum over r of weights[t, r] x[t * used + r, :] */
+void op_combine(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer weights,
+                struct combine_dims dims);
+
 void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope,
                 gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims);
 /* partial is used when dims.splits > 1 */

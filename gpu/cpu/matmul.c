@@ -8,29 +8,50 @@
 /* x of a part of that many tokens fits the L1 or L2 cache: 256 * 4 * 32 bytes. */
 enum { TOKENS = 32 };
 
-/* y[t, r] for tokens [first, first + count). */
-static void matmul_row(const gpu_call *call, uint32_t r, uint32_t first, uint32_t count) {
+/* Tokens or slots that go through matrix m: list[first + i], or first + i without a list. */
+typedef struct part { uint32_t m, first, count; const uint32_t *list; } part;
+
+/* y[t, r] of a part of at most TOKENS. */
+static void matmul_row(const gpu_call *call, uint32_t r, const part *p) {
     const struct project_dims *d = call->dims;
+    const uint8_t *row = project_row(call, p->m * d->rows + r);
+    uint32_t tokens[TOKENS];
+    const float *x[TOKENS];
     float w[WEIGHTS_PART];
     float lane[TOKENS][DOT_LANES];
     memset(lane, 0, sizeof lane);
-    for (uint32_t i = 0; i < d->k; i += WEIGHTS_PART) {
-        const float *x = (const float *)call->buffer[1] + (size_t)first * d->k + i;
-        uint32_t n = project_part(d, i);
-        weights_decode_part(call->format, project_row(call, r), d->k, i, n, w);
-        for (uint32_t t = 0; t < count; t++) dot_accumulate(lane[t], w, x + (size_t)t * d->k, n);
+    for (uint32_t t = 0; t < p->count; t++) {
+        tokens[t] = p->list ? p->list[p->first + t] : p->first + t;
+        x[t] = project_x(call, tokens[t]);
     }
-    float *y = (float *)call->buffer[3] + d->y_first + r;
-    for (uint32_t t = 0; t < count; t++)
-        project_store(call, r, dot_fold(lane[t]), y + (size_t)(first + t) * d->y_stride);
+    for (uint32_t i = 0; i < d->k; i += WEIGHTS_PART) {
+        uint32_t n = project_part(d, i);
+        weights_decode_part(call->format, row, d->k, i, n, w);
+        for (uint32_t t = 0; t < p->count; t++) dot_accumulate(lane[t], w, x[t] + i, n);
+    }
+    for (uint32_t t = 0; t < p->count; t++)
+        project_store(call, p->m, r, tokens[t], dot_fold(lane[t]));
 }
 
-/* y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[r, i] x[t, i] (+ BIAS).
- * W [rows, k], x [tokens, k]. */
+static void matmul_part(const gpu_call *call, part p) {
+    const struct project_dims *d = call->dims;
+    for (uint32_t end = p.first + p.count; p.first < end; p.first += TOKENS) {
+        p.count = end - p.first < TOKENS ? end - p.first : TOKENS;
+        for (uint32_t r = 0; r < d->rows; r++) matmul_row(call, r, &p);
+    }
+}
+
+/* y[t, r] = (ADD: itself +) sum_i W[m, r, i] x[t / share, i] (+ BIAS), for all tokens, or for the
+ * slots of tiles whose expert is bound. */
 void twin_matmul(const gpu_call *call) {
     const struct project_dims *d = call->dims;
-    for (uint32_t first = 0; first < d->tokens; first += TOKENS) {
-        uint32_t count = d->tokens - first < TOKENS ? d->tokens - first : TOKENS;
-        for (uint32_t r = 0; r < d->rows; r++) matmul_row(call, r, first, count);
+    if (!(d->flags & PROJECT_EXPERTS)) {
+        matmul_part(call, (part){0, 0, d->tokens, NULL});
+        return;
+    }
+    const uint32_t *routing = call->buffer[3];
+    for (const uint32_t *tile = routing; tile < routing + d->order; tile += 3) {
+        uint32_t m = tile[0] - d->first_matrix;
+        if (m < d->matrices) matmul_part(call, (part){m, tile[1], tile[2], routing + d->order});
     }
 }

@@ -1,4 +1,5 @@
-/* project.h - what the twins of matvec and matmul share: y = W x, a part of a row at a time. */
+/* project.h - what the twins of matvec and matmul share: y = W x, a part of a row at a time. The
+ * matrices of experts lie one behind the other: row r of matrix m is row m * rows + r. */
 #ifndef GPU_CPU_PROJECT_H
 #define GPU_CPU_PROJECT_H
 
@@ -18,10 +19,18 @@ static inline uint32_t project_part(const struct project_dims *d, uint32_t i) {
     return d->k - i < WEIGHTS_PART ? d->k - i : WEIGHTS_PART;
 }
 
-/* *y = (ADD: *y +) sum (+ BIAS) */
-static inline void project_store(const gpu_call *call, uint32_t r, float sum, float *y) {
+/* Row of x of a token or slot. */
+static inline const float *project_x(const gpu_call *call, uint32_t token) {
     const struct project_dims *d = call->dims;
-    if (d->flags & PROJECT_BIAS) sum += ((const float *)call->buffer[2])[d->bias + r];
+    return (const float *)call->buffer[1] + (size_t)(token / d->share) * d->k;
+}
+
+/* y of a token or slot = (ADD: itself +) sum (+ BIAS); r: row of matrix m */
+static inline void project_store(const gpu_call *call, uint32_t m, uint32_t r, uint32_t token,
+                                 float sum) {
+    const struct project_dims *d = call->dims;
+    float *y = (float *)call->buffer[4] + (size_t)token * d->y_stride + d->y_first + r;
+    if (d->flags & PROJECT_BIAS) sum += ((const float *)call->buffer[2])[d->bias + m * d->rows + r];
     *y = d->flags & PROJECT_ADD ? *y + sum : sum;
 }
 
