@@ -72,6 +72,8 @@ static doppler_status compile_model(doppler_model *m) {
 
 /* What the format allows and the kernels cannot do. */
 static doppler_status check_kernels(error *e, const model_config *m) {
+    if (m->experts || m->attention_sinks || m->activation == ACTIVATION_SWIGLU_CLAMPED)
+        return fail(e, DOPPLER_UNSUPPORTED, "a model of architecture %s", m->architecture);
     if (attention_fits(m->heads, m->kv_heads, m->head_dim)) return DOPPLER_OK;
     return fail(e, DOPPLER_UNSUPPORTED, "attention with %" PRIu32 " heads, %" PRIu32 " kv_heads "
                 "and head_dim %" PRIu32 ": head_dim must be a multiple of 8, at most %d, and a "

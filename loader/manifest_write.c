@@ -63,6 +63,13 @@ static void add_rope(text *out, const rope_config *rope, uint32_t head_dim) {
     text_format(out, "}");
 }
 
+static void add_experts(text *out, const model_config *c) {
+    if (!c->experts) return;
+    text_format(out, "    \"experts\": %u,\n    \"experts_used\": %u,\n", c->experts,
+                c->experts_used);
+    text_format(out, "    \"router_bias\": %s,\n", boolean(c->router_bias));
+}
+
 static void add_model(text *out, const model_config *c) {
     text_format(out, "  \"model\": {\n    ");
     add_string(out, "architecture", c->architecture);
@@ -78,10 +85,17 @@ static void add_model(text *out, const model_config *c) {
     add_float(out, "attention_scale", c->attention_scale);
     text_format(out, ",\n    ");
     add_float(out, "embedding_scale", c->embedding_scale);
-    text_format(out, ",\n    \"activation\": \"%s\",\n    \"tied_head\": %s,\n",
-                activation_names[c->activation], boolean(c->tied_head));
+    text_format(out, ",\n    \"activation\": \"%s\",\n", activation_names[c->activation]);
+    if (c->activation == ACTIVATION_SWIGLU_CLAMPED) {
+        text_format(out, "    ");
+        add_float(out, "activation_limit", c->activation_limit);
+        text_format(out, ",\n");
+    }
+    add_experts(out, c);
+    text_format(out, "    \"tied_head\": %s,\n", boolean(c->tied_head));
     text_format(out, "    \"attention_bias\": %s,\n    \"attention_out_bias\": %s,\n",
                 boolean(c->attention_bias), boolean(c->attention_out_bias));
+    if (c->attention_sinks) text_format(out, "    \"attention_sinks\": true,\n");
     text_format(out, "    \"mlp_bias\": %s,\n    \"qk_norm\": %s,\n    \"post_norms\": %s,\n",
                 boolean(c->mlp_bias), boolean(c->qk_norm), boolean(c->post_norms));
     assert(c->layers <= MODEL_MAX_LAYERS);
@@ -109,12 +123,13 @@ static void add_tokens(text *out, const model_config *c) {
     text_format(out, "]},\n");
 }
 
-static void add_tensor(text *out, const rdrr_tensor *t) {
+static void add_tensor(text *out, const model_config *c, const rdrr_tensor *t) {
     text_format(out, "    {");
     add_string(out, "name", t->name);
-    text_format(out, ", \"role\": \"%s\", \"layer\": %u, \"dtype\": \"%s\", \"layout\": \"rows\", "
-                "\"shape\": [%u, %u], \"bytes\": %" PRIu64 ", \"spans\": [", roles[t->role].name,
-                t->layer, formats[t->format].name, t->rows, t->cols, t->bytes);
+    text_format(out, ", \"role\": \"%s\", \"layer\": %u, ", roles[t->role].name, t->layer);
+    if (model_role_in_expert(c, t->role)) text_format(out, "\"expert\": %u, ", t->expert);
+    text_format(out, "\"dtype\": \"%s\", \"layout\": \"rows\", \"shape\": [%u, %u], \"bytes\": %"
+                PRIu64 ", \"spans\": [", formats[t->format].name, t->rows, t->cols, t->bytes);
     for (uint32_t i = 0; i < t->span_count; i++)
         text_format(out, "%s{\"shard\": %u, \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64 "}",
                     i ? ", " : "", t->spans[i].shard, t->spans[i].offset, t->spans[i].bytes);
@@ -145,7 +160,7 @@ void manifest_write(const manifest *m, text *out) {
     text_format(out, "},\n  \"tensors\": [");
     for (uint32_t i = 0; i < m->tensor_count; i++) {
         text_format(out, "%s\n", i ? "," : "");
-        add_tensor(out, &m->tensors[i]);
+        add_tensor(out, &m->model, &m->tensors[i]);
     }
     text_format(out, "\n  ],\n  \"provenance\": {");
     add_string(out, "source", m->source);

@@ -13,7 +13,7 @@ typedef struct planner {
     const manifest *m;
     const gpu_limits *limits;
     weights *w;
-    const rdrr_tensor **tensors; /* [ROLE_COUNT, layers]; NULL: the model has none */
+    const rdrr_tensor **tensors; /* by model_tensor_index */
     uint32_t buffer_room, placement_room;
     uint64_t vector_elements;
 } planner;
@@ -27,36 +27,46 @@ static const group qkv_group = {
 static const group out_group = {"attn_out", {ROLE_ATTN_O}, {ROLE_ATTN_O_BIAS}, 1};
 static const group gate_up_group = {
     "gate_up", {ROLE_FFN_GATE, ROLE_FFN_UP}, {ROLE_FFN_GATE_BIAS, ROLE_FFN_UP_BIAS}, 2};
+static const group router_group = {"router", {ROLE_ROUTER}, {ROLE_ROUTER_BIAS}, 1};
 static const group down_group = {"down", {ROLE_FFN_DOWN}, {ROLE_FFN_DOWN_BIAS}, 1};
 static const group head_group = {"head", {ROLE_HEAD}, {ROLE_COUNT}, 1};
 static const group embedding_group = {"embedding", {ROLE_EMBEDDING}, {ROLE_COUNT}, 1};
 
-static const rdrr_tensor **slot(const planner *p, tensor_role role, uint32_t layer) {
-    return &p->tensors[(size_t)role * p->m->model.layers + layer];
+/* NULL when the model has none. */
+static const rdrr_tensor *find(const planner *p, tensor_role role, uint32_t layer,
+                               uint32_t expert) {
+    uint32_t rows, cols;
+    if (role == ROLE_COUNT || !model_role_shape(&p->m->model, role, &rows, &cols)) return NULL;
+    return p->tensors[model_tensor_index(&p->m->model, role, layer, expert)];
 }
 
-static const rdrr_tensor *find(const planner *p, tensor_role role, uint32_t layer) {
-    return *slot(p, role, layer);
-}
-
-static void place(planner *p, const rdrr_tensor *t, uint32_t buffer, uint64_t to) {
-    for (uint32_t i = 0; i < t->span_count; i++) {
+/* Bytes from - from + bytes of the tensor go to byte `to` of the buffer. */
+static void place(planner *p, const rdrr_tensor *t, uint64_t from, uint64_t bytes,
+                  uint32_t buffer, uint64_t to) {
+    for (uint32_t i = 0; bytes; i++) {
         const rdrr_span *span = &t->spans[i];
+        if (from >= span->bytes) {
+            from -= span->bytes;
+            continue;
+        }
+        uint64_t left = span->bytes - from, count = bytes < left ? bytes : left;
         assert(p->w->placement_count < p->placement_room);
         p->w->placements[p->w->placement_count++] =
-            (placement){span->shard, span->offset, span->bytes, buffer, to};
-        to += span->bytes;
+            (placement){span->shard, span->offset + from, count, buffer, to};
+        to += count;
+        bytes -= count;
+        from = 0;
     }
 }
 
 /* Lays a vector behind the others; returns its element, cut to 32 bits where all of them together
  * turn out to be too many. Buffer 0 is `vectors`. */
 static uint32_t place_vector(planner *p, tensor_role role, uint32_t layer) {
-    const rdrr_tensor *t = role == ROLE_COUNT ? NULL : find(p, role, layer);
+    const rdrr_tensor *t = find(p, role, layer, 0);
     if (!t) return OP_NO_BIAS;
     uint64_t element = p->vector_elements;
-    place(p, t, 0, element * 4);
-    p->vector_elements += t->cols;
+    place(p, t, 0, t->bytes, 0, element * 4);
+    p->vector_elements += t->bytes / 4;
     return (uint32_t)element;
 }
 
@@ -79,38 +89,63 @@ static doppler_status new_buffer(planner *p, uint64_t bytes, const char *label, 
     return DOPPLER_OK;
 }
 
-/* Consecutive tensors of one format become one part with its own buffer. */
+/* What a device cannot bind: a slab of rows, or of one expert. */
+static doppler_status check_slab(planner *p, const char *label, uint32_t layer, uint32_t rows,
+                                 uint64_t row_bytes) {
+    if (rows * row_bytes <= p->limits->binding_bytes) return DOPPLER_OK;
+    return fail(p->e, DOPPLER_UNSUPPORTED, "layer %" PRIu32 " %s: %" PRIu32 " rows of %" PRIu64
+                " bytes, this device binds at most %" PRIu64, layer, label, rows, row_bytes,
+                p->limits->binding_bytes);
+}
+
+/* Tensors i to i + members - 1 of the group, of one format, as one part with its own buffer. Where
+ * there are experts, matrix and bias hold an expert's rows of all of them, then the next's. */
+static doppler_status plan_part(planner *p, const group *g, uint32_t i, uint32_t members,
+                                uint32_t layer, projection *out) {
+    const rdrr_tensor *first = find(p, g->matrix[i], layer, 0);
+    uint32_t experts = model_role_experts(&p->m->model, g->matrix[i]), part_rows = 0, row = 0;
+    bool has_bias = find(p, g->bias[i], layer, 0) != NULL;
+    uint64_t row_bytes = format_row_bytes(first->format, first->cols);
+    for (uint32_t j = i; j < i + members; j++) part_rows += find(p, g->matrix[j], layer, 0)->rows;
+    for (uint32_t j = i; j < i + members; j++) {
+        uint32_t rows = find(p, g->matrix[j], layer, 0)->rows;
+        const rdrr_tensor *bias = find(p, g->bias[j], layer, 0);
+        for (uint32_t expert = 0; expert < experts; expert++) {
+            const rdrr_tensor *t = find(p, g->matrix[j], layer, expert);
+            uint64_t to = (uint64_t)expert * part_rows + row;
+            place(p, t, 0, t->bytes, p->w->buffer_count, to * row_bytes);
+            if (has_bias)
+                place(p, bias, (uint64_t)expert * rows * 4, (uint64_t)rows * 4, 0,
+                      (p->vector_elements + to) * 4);
+        }
+        row += rows;
+    }
+    uint32_t n = out->count++;
+    out->part[n] = (matrix){first->format, experts * part_rows, first->cols, p->w->buffer_count,
+                            0};
+    out->first[n] = out->rows;
+    out->bias[n] = has_bias ? (uint32_t)p->vector_elements : OP_NO_BIAS;
+    out->rows += part_rows;
+    if (has_bias) p->vector_elements += (uint64_t)experts * part_rows;
+    doppler_status status = check_slab(p, g->label, layer, experts > 1 ? part_rows : OP_SLAB_ROWS,
+                                       row_bytes);
+    return status ? status : new_buffer(p, experts * part_rows * row_bytes, g->label, layer);
+}
+
+/* Consecutive tensors of one format become a part. */
 static doppler_status plan_projection(planner *p, const group *g, uint32_t layer,
                                       projection *out) {
     *out = (projection){0};
-    uint32_t bias[3];
-    for (uint32_t i = 0; i < g->count; i++) bias[i] = place_vector(p, g->bias[i], layer);
-    for (uint32_t i = 0; i < g->count;) {
-        const rdrr_tensor *first = find(p, g->matrix[i], layer);
+    for (uint32_t i = 0, j; i < g->count; i = j) {
+        const rdrr_tensor *first = find(p, g->matrix[i], layer, 0);
+        bool has_bias = find(p, g->bias[i], layer, 0) != NULL;
         assert(first);                        /* manifest_parse has checked every role */
-        uint32_t rows = 0, members = 0;
-        for (uint32_t j = i; j < g->count; j++) {
-            const rdrr_tensor *t = find(p, g->matrix[j], layer);
-            if (t->format != first->format || (bias[j] == OP_NO_BIAS) != (bias[i] == OP_NO_BIAS))
+        for (j = i + 1; j < g->count; j++)
+            if (find(p, g->matrix[j], layer, 0)->format != first->format ||
+                (find(p, g->bias[j], layer, 0) != NULL) != has_bias)
                 break;
-            place(p, t, p->w->buffer_count, rows * format_row_bytes(t->format, t->cols));
-            rows += t->rows;
-            members++;
-        }
-        uint64_t row_bytes = format_row_bytes(first->format, first->cols);
-        uint64_t bytes = rows * row_bytes;
-        if (row_bytes * OP_SLAB_ROWS > p->limits->binding_bytes)
-            return fail(p->e, DOPPLER_UNSUPPORTED, "layer %" PRIu32 " %s: %d rows of %" PRIu64
-                        " bytes, this device binds at most %" PRIu64, layer, g->label,
-                        OP_SLAB_ROWS, row_bytes, p->limits->binding_bytes);
-        uint32_t n = out->count++;
-        out->part[n] = (matrix){first->format, rows, first->cols, p->w->buffer_count, 0};
-        out->first[n] = out->rows;
-        out->bias[n] = bias[i];
-        out->rows += rows;
-        doppler_status status = new_buffer(p, bytes, g->label, layer);
+        doppler_status status = plan_part(p, g, i, j - i, layer, out);
         if (status) return status;
-        i += members;
     }
     return DOPPLER_OK;
 }
@@ -130,30 +165,39 @@ static doppler_status plan_layer(planner *p, uint32_t layer) {
         doppler_status status = plan_projection(p, groups[i].g, layer, groups[i].to);
         if (status) return status;
     }
+    if (p->m->model.experts) {
+        doppler_status status = plan_projection(p, &router_group, layer, &l->router);
+        if (status) return status;
+    }
     l->attn_norm = place_vector(p, ROLE_ATTN_NORM, layer);
     l->ffn_norm = place_vector(p, ROLE_FFN_NORM, layer);
     l->q_norm = place_vector(p, ROLE_ATTN_Q_NORM, layer);
     l->k_norm = place_vector(p, ROLE_ATTN_K_NORM, layer);
     l->attn_post_norm = place_vector(p, ROLE_ATTN_POST_NORM, layer);
     l->ffn_post_norm = place_vector(p, ROLE_FFN_POST_NORM, layer);
+    l->sinks = place_vector(p, ROLE_ATTN_SINKS, layer);
     return DOPPLER_OK;
 }
 
 doppler_status weights_plan(error *e, arena *a, const manifest *m, const gpu_limits *limits,
                             weights *w) {
     *w = (weights){0};
-    uint32_t spans = 0;
-    for (uint32_t i = 0; i < m->tensor_count; i++) spans += m->tensors[i].span_count;
+    uint32_t spans = 0;                       /* a bias is cut into those of its experts, too */
+    for (uint32_t i = 0; i < m->tensor_count; i++)
+        spans += m->tensors[i].span_count +
+                 (roles[m->tensors[i].role].matrix ? 0 : m->tensors[i].rows - 1);
     planner p = {e, a, m, limits, w, .buffer_room = m->tensor_count + 1, .placement_room = spans};
-    p.tensors = arena_array(a, (size_t)ROLE_COUNT * m->model.layers, sizeof *p.tensors);
+    p.tensors = arena_array(a, model_tensor_count(&m->model), sizeof *p.tensors);
     w->layers = arena_array(a, m->model.layers, sizeof *w->layers);
     w->descs = arena_array(a, p.buffer_room, sizeof *w->descs);
     w->buffers = arena_array(a, p.buffer_room, sizeof *w->buffers);
     w->placements = arena_array(a, spans, sizeof *w->placements);
     if (!p.tensors || !w->layers || !w->descs || !w->buffers || !w->placements)
         return fail(e, DOPPLER_NO_MEMORY, "plan of %" PRIu32 " tensors", m->tensor_count);
-    for (uint32_t i = 0; i < m->tensor_count; i++)
-        *slot(&p, m->tensors[i].role, m->tensors[i].layer) = &m->tensors[i];
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const rdrr_tensor *t = &m->tensors[i];
+        p.tensors[model_tensor_index(&m->model, t->role, t->layer, t->expert)] = t;
+    }
 
     w->buffer_count = 1;                      /* vectors: its size is known at the end */
     projection embedding;
@@ -184,7 +228,7 @@ void weights_bind(weights *w, const model_config *m) {
     bind_projection(w, &w->head);
     for (uint32_t i = 0; i < m->layers; i++) {
         layer_weights *l = &w->layers[i];
-        projection *all[] = {&l->qkv, &l->attn_out, &l->gate_up, &l->down};
+        projection *all[] = {&l->qkv, &l->attn_out, &l->router, &l->gate_up, &l->down};
         for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) bind_projection(w, all[j]);
     }
 }

@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <string.h>
 
-const char *const model_architectures[] = {"llama", "mistral", "gemma3", NULL};
+const char *const model_architectures[] = {"llama", "mistral", "gemma3", "mixtral",
+                                           "gpt-oss", NULL};
 const char *const activation_names[ACTIVATION_COUNT] = {
-    [ACTIVATION_SILU] = "silu", [ACTIVATION_GELU_TANH] = "gelu_tanh"};
+    [ACTIVATION_SILU] = "silu", [ACTIVATION_GELU_TANH] = "gelu_tanh",
+    [ACTIVATION_SWIGLU_CLAMPED] = "swiglu_clamped"};
 const char *const layer_kind_names[LAYER_KINDS] = {
     [LAYER_FULL] = "full", [LAYER_SLIDING] = "sliding"};
 const char *const rope_names[ROPE_COUNT] = {
@@ -36,9 +38,16 @@ const role_info roles[ROLE_COUNT] = {
 };
 
 /* A role's rows and cols are one of these sizes of the model. */
-enum { SIZE_1, SIZE_DIM, SIZE_HIDDEN, SIZE_VOCAB, SIZE_Q, SIZE_KV, SIZE_HEAD, SIZE_COUNT };
+enum {
+    SIZE_1, SIZE_DIM, SIZE_HIDDEN, SIZE_VOCAB, SIZE_Q, SIZE_KV, SIZE_HEAD, SIZE_HEADS,
+    SIZE_EXPERTS,                /* 1 of a dense model, whose biases are one row */
+    SIZE_COUNT
+};
 /* When a model has the role. */
-enum { ALWAYS, UNTIED, QKV_BIAS, OUT_BIAS, MLP_BIAS, QK_NORM, POST_NORMS, CONDITION_COUNT };
+enum {
+    ALWAYS, UNTIED, QKV_BIAS, OUT_BIAS, MLP_BIAS, QK_NORM, POST_NORMS, SINKS, EXPERTS, ROUTED_BIAS,
+    CONDITION_COUNT
+};
 
 static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
     [ROLE_EMBEDDING] = {SIZE_VOCAB, SIZE_DIM, ALWAYS},
@@ -53,16 +62,19 @@ static const struct { uint8_t rows, cols, condition; } shapes[ROLE_COUNT] = {
     [ROLE_ATTN_K_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
     [ROLE_ATTN_V_BIAS] = {SIZE_1, SIZE_KV, QKV_BIAS},
     [ROLE_ATTN_O_BIAS] = {SIZE_1, SIZE_DIM, OUT_BIAS},
+    [ROLE_ATTN_SINKS] = {SIZE_1, SIZE_HEADS, SINKS},
     [ROLE_ATTN_Q_NORM] = {SIZE_1, SIZE_HEAD, QK_NORM},
     [ROLE_ATTN_K_NORM] = {SIZE_1, SIZE_HEAD, QK_NORM},
     [ROLE_ATTN_POST_NORM] = {SIZE_1, SIZE_DIM, POST_NORMS},
     [ROLE_FFN_NORM] = {SIZE_1, SIZE_DIM, ALWAYS},
+    [ROLE_ROUTER] = {SIZE_EXPERTS, SIZE_DIM, EXPERTS},
+    [ROLE_ROUTER_BIAS] = {SIZE_1, SIZE_EXPERTS, ROUTED_BIAS},
     [ROLE_FFN_GATE] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
     [ROLE_FFN_UP] = {SIZE_HIDDEN, SIZE_DIM, ALWAYS},
     [ROLE_FFN_DOWN] = {SIZE_DIM, SIZE_HIDDEN, ALWAYS},
-    [ROLE_FFN_GATE_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
-    [ROLE_FFN_UP_BIAS] = {SIZE_1, SIZE_HIDDEN, MLP_BIAS},
-    [ROLE_FFN_DOWN_BIAS] = {SIZE_1, SIZE_DIM, MLP_BIAS},
+    [ROLE_FFN_GATE_BIAS] = {SIZE_EXPERTS, SIZE_HIDDEN, MLP_BIAS},
+    [ROLE_FFN_UP_BIAS] = {SIZE_EXPERTS, SIZE_HIDDEN, MLP_BIAS},
+    [ROLE_FFN_DOWN_BIAS] = {SIZE_EXPERTS, SIZE_DIM, MLP_BIAS},
     [ROLE_FFN_POST_NORM] = {SIZE_1, SIZE_DIM, POST_NORMS},
 };
 
@@ -102,6 +114,14 @@ bool model_has_kind(const model_config *m, layer_kind kind) {
     return false;
 }
 
+bool model_role_in_expert(const model_config *m, tensor_role role) {
+    return m->experts && (role == ROLE_FFN_GATE || role == ROLE_FFN_UP || role == ROLE_FFN_DOWN);
+}
+
+uint32_t model_role_experts(const model_config *m, tensor_role role) {
+    return model_role_in_expert(m, role) ? m->experts : 1;
+}
+
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols) {
     const uint32_t sizes[SIZE_COUNT] = {
         [SIZE_1] = 1,
@@ -111,6 +131,8 @@ bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, u
         [SIZE_Q] = m->heads * m->head_dim,
         [SIZE_KV] = m->kv_heads * m->head_dim,
         [SIZE_HEAD] = m->head_dim,
+        [SIZE_HEADS] = m->heads,
+        [SIZE_EXPERTS] = m->experts ? m->experts : 1,
     };
     const bool conditions[CONDITION_COUNT] = {
         [ALWAYS] = true,
@@ -120,10 +142,35 @@ bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, u
         [MLP_BIAS] = m->mlp_bias,
         [QK_NORM] = m->qk_norm,
         [POST_NORMS] = m->post_norms,
+        [SINKS] = m->attention_sinks,
+        [EXPERTS] = m->experts != 0,
+        [ROUTED_BIAS] = m->router_bias,
     };
     *rows = sizes[shapes[role].rows];
     *cols = sizes[shapes[role].cols];
     return conditions[shapes[role].condition];
+}
+
+/* Of the role, 0 when the model has none. */
+static uint32_t tensors_of_role(const model_config *m, tensor_role role) {
+    uint32_t rows, cols;
+    if (!model_role_shape(m, role, &rows, &cols)) return 0;
+    return (roles[role].per_layer ? m->layers : 1) * model_role_experts(m, role);
+}
+
+uint32_t model_tensor_count(const model_config *m) {
+    uint32_t count = 0;
+    for (uint32_t role = 0; role < ROLE_COUNT; role++)
+        count += tensors_of_role(m, (tensor_role)role);
+    return count;
+}
+
+uint32_t model_tensor_index(const model_config *m, tensor_role role, uint32_t layer,
+                            uint32_t expert) {
+    uint32_t index = layer * model_role_experts(m, role) + expert;
+    for (uint32_t before = 0; before < (uint32_t)role; before++)
+        index += tensors_of_role(m, (tensor_role)before);
+    return index;
 }
 
 static bool positive(float x) { return isfinite(x) && x > 0; }
@@ -172,6 +219,23 @@ static doppler_status check_kinds(error *e, const char *what, const model_config
     return DOPPLER_OK;
 }
 
+/* Experts, and the activation inside them. */
+static doppler_status check_feed_forward(error *e, const char *what, const model_config *m) {
+    if (m->experts > MODEL_MAX_EXPERTS)
+        return fail(e, DOPPLER_UNSUPPORTED, "%s: experts %u, at most %d", what, m->experts,
+                    MODEL_MAX_EXPERTS);
+    uint32_t most = m->experts < MODEL_MAX_EXPERTS_USED ? m->experts : MODEL_MAX_EXPERTS_USED;
+    if (m->experts_used > most || (m->experts && !m->experts_used))
+        return fail(e, DOPPLER_BAD_FILE, "%s: experts_used %u of experts %u, at most %u", what,
+                    m->experts_used, m->experts, most);
+    if (m->router_bias && !m->experts)
+        return fail(e, DOPPLER_BAD_FILE, "%s: router_bias, but no experts", what);
+    bool clamped = m->activation == ACTIVATION_SWIGLU_CLAMPED;
+    if (clamped ? positive(m->activation_limit) : m->activation_limit == 0) return DOPPLER_OK;
+    return fail(e, DOPPLER_BAD_FILE, "%s: activation_limit %g of activation %s", what,
+                (double)m->activation_limit, activation_names[m->activation]);
+}
+
 static doppler_status check_tokens(error *e, const char *what, const model_config *m) {
     if (m->has_bos && m->bos >= m->vocab)
         return fail(e, DOPPLER_BAD_FILE, "%s: bos id %u, the vocabulary has %u", what, m->bos,
@@ -216,15 +280,21 @@ doppler_status model_check(error *e, const char *what, const model_config *m) {
             return fail(e, DOPPLER_BAD_FILE, "%s: %s %g", what, reals[i].name,
                         (double)reals[i].value);
     doppler_status status = check_kinds(e, what, m);
+    if (!status) status = check_feed_forward(e, what, m);
     return status != DOPPLER_OK ? status : check_tokens(e, what, m);
 }
 
-uint64_t model_parameters(const model_config *m) {
+/* With this many experts of each layer. */
+static uint64_t parameters(const model_config *m, uint32_t experts) {
     uint64_t total = 0;
     for (uint32_t role = 0; role < ROLE_COUNT; role++) {
-        uint32_t rows, cols;
+        uint32_t rows, cols, copies = model_role_in_expert(m, (tensor_role)role) ? experts : 1;
         if (model_role_shape(m, (tensor_role)role, &rows, &cols))
-            total += (uint64_t)rows * cols * (roles[role].per_layer ? m->layers : 1);
+            total += (uint64_t)rows * cols * copies * (roles[role].per_layer ? m->layers : 1);
     }
     return total;
 }
+
+uint64_t model_parameters(const model_config *m) { return parameters(m, m->experts); }
+
+uint64_t model_active_parameters(const model_config *m) { return parameters(m, m->experts_used); }

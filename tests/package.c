@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_SHARDS = 4096, PROMPT = 3, ANSWER = 2, NAME_BYTES = 32 };
+enum { MOST_SHARDS = 4096, MOST_EXPERTS = MODEL_MAX_EXPERTS + 1, PROMPT = 3, ANSWER = 2, NAME_BYTES = 32 };
 
 const char package_tokenizer[] =
     "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []},"
@@ -49,14 +49,42 @@ static bool cut_spans(manifest *m, rdrr_tensor *t, uint64_t at, uint64_t shard_b
     return t->spans != NULL;
 }
 
-static void add_tensor(manifest *m, tensor_role role, uint32_t layer, weight_format format) {
+static void add_tensor(manifest *m, tensor_role role, uint32_t layer, uint32_t expert,
+                       weight_format format) {
     rdrr_tensor *t = &m->tensors[m->tensor_count++];
-    *t = (rdrr_tensor){.name = "t", .role = role, .layer = layer};
+    *t = (rdrr_tensor){.name = "t", .role = role, .layer = layer, .expert = expert};
     model_role_shape(&m->model, role, &t->rows, &t->cols);
-    bool stored = roles[role].matrix && format_suits(t->cols);
+    bool stored = roles[role].matrix && role != ROLE_ROUTER && format_suits(t->cols);
     t->format = stored ? format : FORMAT_F32;
     t->bytes = stored ? t->rows * format_row_bytes(format, t->cols)
                       : (uint64_t)t->rows * t->cols * 4;
+}
+
+/* All tensors but those of experts, then these: a group each. False: out of memory. */
+static bool add_tensors(manifest *m, weight_format format) {
+    const model_config *c = &m->model;
+    uint32_t experts = c->experts < MOST_EXPERTS ? c->experts : MOST_EXPERTS, rows, cols;
+    m->tensors = arena_array(&m->memory, (size_t)(ROLE_COUNT + 3 * experts) * (c->layers + 1),
+                             sizeof *m->tensors);
+    if (!m->tensors) return false;
+    for (tensor_role role = 0; role < ROLE_COUNT; role++) {
+        uint32_t layers = roles[role].per_layer ? c->layers : 1;
+        if (!model_role_shape(c, role, &rows, &cols) || model_role_in_expert(c, role)) continue;
+        for (uint32_t layer = 0; layer < layers; layer++) add_tensor(m, role, layer, 0, format);
+    }
+    for (uint32_t layer = 0; layer < c->layers; layer++)
+        for (uint32_t expert = 0; expert < experts; expert++)
+            for (tensor_role role = ROLE_FFN_GATE; role <= ROLE_FFN_DOWN; role++)
+                add_tensor(m, role, layer, expert, format);
+    return true;
+}
+
+/* Where tensor i starts, `at` or behind: large groups, and what follows them, start blocks. */
+static uint64_t start_of(const manifest *m, uint32_t i, uint64_t at, uint64_t shard_bytes) {
+    const rdrr_tensor *t = &m->tensors[i];
+    if (!model_role_in_expert(&m->model, t->role) || t->role != ROLE_FFN_GATE) return at;
+    bool is_large = rdrr_group_bytes(t->bytes, t[1].bytes, t[2].bytes) >= RDRR_BLOCK_BYTES;
+    return is_large ? rdrr_next_block(at, shard_bytes) : at;
 }
 
 static bool add_shards(manifest *m, uint64_t bytes, uint64_t shard_bytes) {
@@ -84,17 +112,10 @@ bool package_describe(const model_config *model, weight_format format, uint64_t 
                     .source = "tests", .producer = "tests",
                     .tokenizer = {.file = RDRR_TOKENIZER, .bytes = tokenizer.bytes}};
     text_free(&tokenizer);
-    m->tensors = arena_array(&m->memory, (size_t)ROLE_COUNT * (model->layers + 1),
-                             sizeof *m->tensors);
-    if (!m->tensors) return false;
-    for (uint32_t role = 0; role < ROLE_COUNT; role++) {
-        uint32_t rows, cols, layers = roles[role].per_layer ? model->layers : 1;
-        if (!model_role_shape(model, (tensor_role)role, &rows, &cols)) continue;
-        for (uint32_t layer = 0; layer < layers; layer++)
-            add_tensor(m, (tensor_role)role, layer, format);
-    }
+    if (!add_tensors(m, format)) return false;
     uint64_t at = 0, end = 1;
     for (uint32_t i = 0; i < m->tensor_count; i++) {
+        at = start_of(m, i, at, shard_bytes);
         if (!has_room(&m->tensors[i], at, shard_bytes)) continue;
         if (!cut_spans(m, &m->tensors[i], at, shard_bytes)) return false;
         end = at + m->tensors[i].bytes;

@@ -419,7 +419,7 @@ static void what_is_not_known_is_unsupported_by_name(void **state) {
     exchanged("\"kind\": \"compiled\"", "\"kind\": \"tiktoken\"", no, "tiktoken");
     exchanged("\"dtype\": \"f32\"", "\"dtype\": \"q3_k\"", no, "q3_k");
     exchanged("\"layout\": \"rows\"", "\"layout\": \"tiles\"", no, "tiles");
-    exchanged("\"role\": \"embedding\"", "\"role\": \"router\"", no, "router");
+    exchanged("\"role\": \"embedding\"", "\"role\": \"adapter\"", no, "adapter");
 }
 
 static void ill_formed_values_are_refused(void **state) {
