@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 
+/* An operand that is absent from the model's vectors: a bias, a gain, sinks. */
+#define OP_NO_BIAS UINT32_MAX
+
 /* What changes from step to step lives in one storage buffer, so that recorded lists stay valid.
  * Bound as array<u32> or as a struct State in WGSL. All words, 64 bytes. */
 typedef struct step_state {
@@ -94,11 +97,12 @@ static inline uint32_t rope_kv_heads(uint32_t head_dim) { return ROPE_KV_THREADS
 /* attention: causal softmax(q k^T * scale) v for query heads of one KV head, over the last
  * `window` keys of 0..position + t (all of them where window >= context), which are in slots
  * j % slots, split into `splits` ranges per token. window + tokens - 1 <= slots, or slots ==
- * context. With splits == 1 y is the result
+ * context. vectors[sinks + h] is one more logit of query head h, whose value is zero (OP_NO_BIAS:
+ * there is none); split 0 has it. With splits == 1 y is the result
  * [tokens, heads * head_dim]; otherwise partial holds per (token, split, head) the unnormalised
  * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
  * attention_merge reduces them.
- * bindings: state r, qkv r (as above), kv r, out w (y or partial).
+ * bindings: state r, vectors r, qkv r (as above), kv r, out w (y or partial).
  * grid: kv_heads, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
 enum {
     ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256,
@@ -112,7 +116,7 @@ static inline int attention_fits(uint32_t heads, uint32_t kv_heads, uint32_t hea
            heads / kv_heads <= 8 * (ATTENTION_MAX_HEAD_DIM / head_dim);
 }
 struct attention_dims {
-    uint32_t heads, kv_heads, head_dim, tokens, context, slots, window, splits;
+    uint32_t heads, kv_heads, head_dim, tokens, context, slots, window, splits, sinks;
     float scale;
 };
 

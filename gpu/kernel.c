@@ -13,7 +13,7 @@
     X(MATVEC,          matvec,          "rrrrw", LINK_PROJECT)  \
     X(MATMUL,          matmul,          "rrrrw", LINK_PROJECT)  \
     X(ROPE_KV,         rope_kv,         "rrrww", LINK_KV)       \
-    X(ATTENTION,       attention,       "rrrw",  LINK_KV)       \
+    X(ATTENTION,       attention,       "rrrrw", LINK_KV)       \
     X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
     X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
     X(ROUTE,           route,           "rww",   LINK_KEYS)     \

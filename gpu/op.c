@@ -172,13 +172,14 @@ void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rop
 }
 
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
-                  gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims) {
+                  gpu_buffer state, gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv,
+                  struct attention_dims dims) {
     assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim));
     assert(dims.splits > 0 && dims.splits <= ATTENTION_MAX_SPLITS);
     assert(dims.slots == dims.context || dims.window + dims.tokens - 1 <= dims.slots);
-    gpu_binding bindings[] = {whole(state), whole(qkv), whole(kv),
+    gpu_binding bindings[] = {whole(state), whole(vectors), whole(qkv), whole(kv),
                               whole(dims.splits > 1 ? partial : y)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 4, &dims, sizeof dims,
+    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 5, &dims, sizeof dims,
                  dims.kv_heads, dims.splits, dims.tokens);
     if (dims.splits == 1) return;
     struct attention_merge_dims merge = {dims.heads, dims.head_dim, dims.tokens, dims.splits};

@@ -33,9 +33,6 @@ enum { OP_SLAB_ROWS = 16 };
  * experts. */
 uint32_t op_slab_rows(uint32_t rows);
 
-/* Absent bias. */
-#define OP_NO_BIAS UINT32_MAX
-
 /* y[t, :] = W[ids[t], :] * scale */
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
                float scale);
@@ -80,7 +77,8 @@ void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rop
                 gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims);
 /* partial is used when dims.splits > 1 */
 void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
-                  gpu_buffer state, gpu_buffer qkv, gpu_buffer kv, struct attention_dims dims);
+                  gpu_buffer state, gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv,
+                  struct attention_dims dims);
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);

@@ -53,10 +53,11 @@ static void attention(const doppler_session *s, uint32_t layer, uint32_t tokens)
                (struct rope_kv_dims){m->heads, m->kv_heads, m->head_dim, tokens, s->context,
                                      s->slots[kind], w->q_norm, w->k_norm,
                                      m->qk_norm ? ROPE_KV_NORM : 0, m->norm_eps});
-    op_attention(o, s->kv, b->attended, b->partial, b->state, b->qkv, kv,
+    op_attention(o, s->kv, b->attended, b->partial, b->state, s->model->weights.vectors, b->qkv,
+                 kv,
                  (struct attention_dims){m->heads, m->kv_heads, m->head_dim, tokens, s->context,
-                                         s->slots[kind], window,
-                                         tokens == 1 ? s->splits[kind] : 1, m->attention_scale});
+                                         s->slots[kind], window, tokens == 1 ? s->splits[kind] : 1,
+                                         w->sinks, m->attention_scale});
 }
 
 static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {

@@ -20,7 +20,7 @@ typedef struct block {
     uint32_t position, heads, kv_head, split;        /* heads: of this KV head */
     uint32_t first_token, tokens;
     float maximum[BLOCK_TOKENS][ATTENTION_MAX_HEADS], sum[BLOCK_TOKENS][ATTENTION_MAX_HEADS];
-    const float *qkv;
+    const float *qkv, *sinks;                        /* [heads] of all, or NULL */
     float *out;
 } block;
 
@@ -112,8 +112,9 @@ static void block_begin(block *b) {
     for (uint32_t t = 0; t < b->tokens; t++)
         for (uint32_t h = 0; h < b->heads; h++) {
             memset(out_row(b, b->first_token + t, h), 0, b->d->head_dim * sizeof(float));
-            b->maximum[t][h] = LOWEST;
-            b->sum[t][h] = 0;
+            bool sink = b->sinks && b->split == 0;
+            b->maximum[t][h] = sink ? fmaxf(LOWEST, b->sinks[b->kv_head * b->heads + h]) : LOWEST;
+            b->sum[t][h] = sink ? 1 : 0;
         }
 }
 
@@ -134,15 +135,17 @@ void twin_attention(const gpu_call *call) {
     const struct attention_dims *d = call->dims;
     const step_state *state = call->buffer[0];
     assert(attention_fits(d->heads, d->kv_heads, d->head_dim));
+    const float *vectors = call->buffer[1];
     block b = {.d = d, .position = state->position, .heads = d->heads / d->kv_heads,
-               .qkv = call->buffer[1], .out = call->buffer[3]};
+               .sinks = d->sinks == OP_NO_BIAS ? NULL : vectors + d->sinks,
+               .qkv = call->buffer[2], .out = call->buffer[4]};
     for (b.kv_head = 0; b.kv_head < d->kv_heads; b.kv_head++)
         for (b.split = 0; b.split < d->splits; b.split++)
             for (b.first_token = 0; b.first_token < d->tokens; b.first_token += BLOCK_TOKENS) {
                 uint32_t left = d->tokens - b.first_token;
                 b.tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
                 block_begin(&b);
-                block_attend(&b, (kv_format)call->format, call->buffer[2]);
+                block_attend(&b, (kv_format)call->format, call->buffer[3]);
                 block_end(&b);
             }
 }

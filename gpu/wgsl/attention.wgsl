@@ -4,13 +4,16 @@
 //                                               of 0 .. position + t
 //   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
 //
-//   binding  name   type       shape                                          access
-//   0        state  u32        [16], position first                           read
-//   1        qkv    f32        [tokens, heads + 2 kv_heads, head_dim]: q k v  read (q)
-//   2        kv     KV format  [2, kv_heads, slots, head_dim]: K, V           read
-//   3        out    f32        splits == 1: [tokens, heads, head_dim] o / l   write
-//                              else [tokens, splits, heads, head_dim + 2]: o, m, l
-//   4        dims   uniform
+// With sinks the logit vectors[sinks + h] counts in m and l of split 0, but has no V.
+//
+//   binding  name     type       shape                                          access
+//   0        state    u32        [16], position first                           read
+//   1        vectors  f32        [*], sinks [heads]                             read
+//   2        qkv      f32        [tokens, heads + 2 kv_heads, head_dim]: q k v  read (q)
+//   3        kv       KV format  [2, kv_heads, slots, head_dim]: K, V           read
+//   4        out      f32        splits == 1: [tokens, heads, head_dim] o / l   write
+//                                else [tokens, splits, heads, head_dim + 2]: o, m, l
+//   5        dims     uniform
 //
 // Dispatch: kv_heads, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
 // which supplies kv_load4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
@@ -27,16 +30,18 @@ const SLOTS: u32 = 8u;
 const BATCH: u32 = 8u;               // loads that wait for memory together
 const TILE_SCORES: u32 = 768u;       // heads * keys of a tile
 const LOWEST: f32 = -1e38;           // below any score; differences stay finite
+const NO_SINKS: u32 = 0xFFFFFFFFu;
 
 struct Dims {
     heads: u32, kv_heads: u32, head_dim: u32, tokens: u32, context: u32, slots: u32,
-    window: u32, splits: u32, scale: f32
+    window: u32, splits: u32, sinks: u32, scale: f32
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(2) var<storage, read> kv: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
-@group(0) @binding(4) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> vectors: array<f32>;
+@group(0) @binding(2) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(3) var<storage, read> kv: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> dims: Dims;
 
 var<workgroup> query: array<vec4f, 512>;             // [heads, head_dim / 4]; then partial sums
 var<workgroup> scores: array<f32, TILE_SCORES>;      // [heads, tile]
@@ -67,6 +72,10 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     let parts = WG / heads;
     var maximum = LOWEST;
     var sum = 0.0;
+    if (dims.sinks != NO_SINKS && id.y == 0u) {
+        maximum = max(maximum, vectors[dims.sinks + id.x * heads + head]);
+        sum = select(0.0, 1.0, part == 0u);
+    }
 
     let quad = t % quads;                            // values
     let lanes = WG / quads;
