@@ -124,8 +124,9 @@ struct attention_dims {
 struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
+ * SWIGLU_CLAMPED clamps both by limit and adds 1 to up; limit is not read otherwise.
  * bindings: gu r, y [tokens, hidden] w. activation: enum model_activation. */
-struct act_mul_dims { uint32_t hidden, tokens, activation; };
+struct act_mul_dims { uint32_t hidden, tokens, activation; float limit; };
 
 /* nll: nll[first + r] = log(sum_i exp(logits[r, i])) - logits[r, targets[first + r]], r < rows.
  * bindings: logits [rows, vocab] r, targets u32 r, nll f32 w. grid: rows. */

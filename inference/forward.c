@@ -81,7 +81,7 @@ static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
     project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
     mark(s, "gate_up", index, 0, b->gate_up, tokens, 2 * m->hidden);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
-               (struct act_mul_dims){m->hidden, tokens, m->activation});
+               (struct act_mul_dims){m->hidden, tokens, m->activation, m->activation_limit});
     mark(s, "activated", index, 0, b->activated, tokens, m->hidden);
     join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
     mark(s, "residual", index, 0, b->x, tokens, m->dim);

@@ -2,6 +2,7 @@
  * WebGPU's default limits, and no optional feature or language extension. */
 #include "gpu/dims.h"
 #include "gpu/kernel.h"
+#include "memory/model.h"
 
 #include <ctype.h>
 #include <setjmp.h>
@@ -123,6 +124,8 @@ static void grids_and_kernels_agree_on_shapes(void **state) {
     assert_int_equal(constant(KERNEL_COMBINE, "WG"), COMBINE_THREADS);
     assert_int_equal(constant(KERNEL_COMBINE, "ADD"), COMBINE_ADD);
     assert_int_equal(constant(KERNEL_ACT_MUL, "WG"), ACT_MUL_THREADS);
+    assert_int_equal(constant(KERNEL_ACT_MUL, "GELU_TANH"), ACTIVATION_GELU_TANH);
+    assert_int_equal(constant(KERNEL_ACT_MUL, "SWIGLU_CLAMPED"), ACTIVATION_SWIGLU_CLAMPED);
 }
 
 int main(void) {
