@@ -24,7 +24,7 @@ static const projection shapes[] = {
     {.rows = 5, .k = 2048, .experts = 3, .used = 1, .y_first = 2},
     {.rows = 9, .k = 64, .experts = 1, .used = 1, .bias = true},
     {.rows = 48, .k = 288, .experts = 6, .used = 6, .own_x = true, .bias = true, .slab = 2},
-    {.rows = 32, .k = 64, .experts = 7, .used = 5, .y_first = 32, .slab = 4},
+    {.rows = 128, .k = 512, .experts = 7, .used = 5, .y_first = 32, .slab = 4},   /* f32: 1 MiB */
     {.rows = 7, .k = 96, .experts = 6, .used = 6, .bias = true, .first = 2, .bound = 3},
     {.rows = 6, .k = 32, .experts = 4, .used = 2, .routing = SAME, .first = 1, .bound = 2},
 };
