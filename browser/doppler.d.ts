@@ -149,7 +149,8 @@ export class Generation implements AsyncIterableIterator<string> {
     readonly stats: GenerationStats | null;
 }
 
-/** Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+/** Rows first .. first + rows - 1 of an intermediate tensor, one for each token; or for each expert
+ *  of each token, one behind the other. */
 export interface Tensor {
     /** As in docs/PIPELINE.md: 'qkv', 'attended' ... */
     readonly name: string;

@@ -11,8 +11,8 @@ async function tensorsOf(session, ids) {
     const tensors = new Map();
     await session.trace(ids, ({ name, layer, first, rows, cols, values }) => {
         const key = layer === null ? name : `layers.${layer}.${name}`;
-        const whole = tensors.get(key) ?? { rows: ids.length, cols,
-            values: new Float32Array(ids.length * cols) };
+        const all = Math.max(rows, ids.length);      // more where a token has several experts
+        const whole = tensors.get(key) ?? { rows: all, cols, values: new Float32Array(all * cols) };
         whole.values.set(values.subarray(0, rows * cols), first * cols);
         tensors.set(key, whole);
     });
@@ -88,7 +88,7 @@ function compare(key, tensor, wanted) {
 }
 
 // Prints a line per tensor; returns the process's exit code.
-function report(tensors, against, tolerance) {
+function report(tensors, against, tolerance, tokens) {
     let first = null, worst = { error: -1 };
     for (const [key, tensor] of tensors) {
         const { rows, cols, values } = tensor;
@@ -97,8 +97,10 @@ function report(tensors, against, tolerance) {
         if (against) {
             const { error, at } = compare(key, tensor, against.get(key));
             line += `  differs by ${error.toExponential(2)}`;
-            const seen = { key, error, at, got: values[at], want: against.get(key).values[at],
-                token: Math.floor(at / cols), element: at % cols };
+            const each = rows / tokens, row = Math.floor(at / cols);
+            const slot = each > 1 ? `, slot ${row % each}` : '';
+            const seen = { key, error, got: values[at], want: against.get(key).values[at],
+                where: `token ${Math.floor(row / each)}${slot}, element ${at % cols}` };
             if (!(error <= tolerance)) first ??= seen;
             if (error > worst.error) worst = seen;
         }
@@ -107,8 +109,8 @@ function report(tensors, against, tolerance) {
     if (!against) return 0;
     const told = first ?? worst;
     console.log(`${first ? 'first to depart' : 'largest difference'}: ${told.key}, by `
-        + `${told.error.toExponential(2)} of its largest value, at token ${told.token}, element `
-        + `${told.element}: ${told.got}, not ${told.want}`);
+        + `${told.error.toExponential(2)} of its largest value, at ${told.where}: ${told.got}, `
+        + `not ${told.want}`);
     return first ? 1 : 0;
 }
 
@@ -135,6 +137,6 @@ export const verb = {
             : await (values.against === 'cpu' ? trace('cpu') : readDump(values.against));
         const tensors = await trace(values.device);
         if (values.out) await writeDump(values.out, tensors);
-        return report(tensors, against, values.tolerance);
+        return report(tensors, against, values.tolerance, ids.length);
     },
 };
