@@ -265,6 +265,9 @@ doppler_status doppler_gpu_model(error *e, arena *a, const doppler_gpu *p, hf_te
                         "Q4_K are read", manifest_json, p->tensors[i].name, p->tensors[i].dtype);
     doppler_status status = read_config(e, p, config, out);
     if (status) return status;
+    if (out->experts)
+        return fail(e, DOPPLER_UNSUPPORTED, "%s: a model of %u experts; of these packages, dense "
+                    "ones are read", manifest_json, out->experts);
     safetensors *files = stand_ins(a, p);
     if (!files) return fail(e, DOPPLER_NO_MEMORY, "%s: no memory", manifest_json);
     uint32_t vision;

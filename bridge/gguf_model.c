@@ -8,58 +8,6 @@
 
 enum { KEY_BYTES = 96 };
 
-static const char *const names[ROLE_COUNT] = {
-    [ROLE_EMBEDDING] = "token_embd.weight",
-    [ROLE_HEAD] = "output.weight",
-    [ROLE_FINAL_NORM] = "output_norm.weight",
-    [ROLE_ATTN_NORM] = "attn_norm.weight",
-    [ROLE_ATTN_Q] = "attn_q.weight",
-    [ROLE_ATTN_K] = "attn_k.weight",
-    [ROLE_ATTN_V] = "attn_v.weight",
-    [ROLE_ATTN_O] = "attn_output.weight",
-    [ROLE_ATTN_Q_BIAS] = "attn_q.bias",
-    [ROLE_ATTN_K_BIAS] = "attn_k.bias",
-    [ROLE_ATTN_V_BIAS] = "attn_v.bias",
-    [ROLE_ATTN_O_BIAS] = "attn_output.bias",
-    [ROLE_ATTN_Q_NORM] = "attn_q_norm.weight",
-    [ROLE_ATTN_K_NORM] = "attn_k_norm.weight",
-    [ROLE_ATTN_POST_NORM] = "post_attention_norm.weight",
-    [ROLE_FFN_NORM] = "ffn_norm.weight",
-    [ROLE_FFN_GATE] = "ffn_gate.weight",
-    [ROLE_FFN_UP] = "ffn_up.weight",
-    [ROLE_FFN_DOWN] = "ffn_down.weight",
-    [ROLE_FFN_GATE_BIAS] = "ffn_gate.bias",
-    [ROLE_FFN_UP_BIAS] = "ffn_up.bias",
-    [ROLE_FFN_DOWN_BIAS] = "ffn_down.bias",
-    [ROLE_FFN_POST_NORM] = "post_ffw_norm.weight",
-};
-static const source_names gguf_names = {"blk.", names};
-static const char rope_factors_name[] = "rope_freqs.weight";
-
-bool gguf_name_role(const char *name, tensor_role *role, uint32_t *layer) {
-    const char *rest;
-    return source_role(&gguf_names, name, role, layer, &rest);
-}
-
-const char *gguf_role_name(tensor_role role) {
-    return names[role];
-}
-
-static const gguf_tensor *find_tensor(const gguf *files, uint32_t count, const char *name,
-                                      uint32_t *file) {
-    for (uint32_t f = 0; f < count; f++)
-        for (uint64_t i = 0; i < files[f].tensor_count; i++)
-            if (!strcmp(files[f].tensors[i].name, name)) {
-                *file = f;
-                return &files[f].tensors[i];
-            }
-    return NULL;
-}
-
-const gguf_tensor *gguf_rope_factors(const gguf *files, uint32_t count, uint32_t *file) {
-    return find_tensor(files, count, rope_factors_name, file);
-}
-
 /* ---- metadata */
 
 /* One reading of a model's metadata; failures stay, so that calls can follow each other. */
@@ -68,7 +16,7 @@ typedef struct reading {
     arena *a;
     const gguf *g;
     const char *architecture;
-    bool gemma;
+    bool gemma, gpt_oss;
     char key[KEY_BYTES];         /* "ARCHITECTURE.rest" of the last call */
     doppler_status status;
 } reading;
@@ -93,25 +41,28 @@ static void may_f32(reading *r, const char *rest, float *out) {
     if (!r->status) r->status = gguf_f32(r->e, r->g, model_key(r, rest), out, &found);
 }
 
-/* Architectures of this engine's other families, and what they are called by people. */
+/* Architectures as files call them; "llama" is LLaMA's, Mistral's and, with experts, Mixtral's. */
 static doppler_status check_architecture(reading *r) {
     doppler_status status = gguf_string(r->e, r->a, r->g, "general.architecture", &r->architecture,
                                         NULL);
     if (status) return status;
     r->gemma = !strcmp(r->architecture, "gemma3");
-    if (r->gemma || !strcmp(r->architecture, "llama")) return DOPPLER_OK;
-    return fail(r->e, DOPPLER_UNSUPPORTED, "%s: architecture \"%.60s\" is not known, \"llama\" and "
-                "\"gemma3\" are", r->g->file, r->architecture);
+    r->gpt_oss = !strcmp(r->architecture, "gpt-oss");
+    if (r->gemma || r->gpt_oss || !strcmp(r->architecture, "llama")) return DOPPLER_OK;
+    return fail(r->e, DOPPLER_UNSUPPORTED, "%s: architecture \"%.60s\" is not known, \"llama\", "
+                "\"gemma3\" and \"gpt-oss\" are", r->g->file, r->architecture);
 }
 
 /* What would change results and has no place in the graph. */
 static void refuse_unknown(reading *r) {
-    static const char *const counts[] = {"expert_count", "attention.shared_kv_layers",
-                                         "attention.sliding_window"};      /* read of Gemma 3 */
+    static const char *const counts[] = {"attention.shared_kv_layers", "expert_shared_count",
+                                         "expert_group_count", "leading_dense_block_count",
+                                         "expert_count"};      /* the last: not of Gemma 3 */
     static const char *const scales[] = {"logit_scale", "embedding_scale", "residual_scale",
+                                         "expert_weights_scale",
                                          "attention.clamp_kqv", "attention.max_alibi_bias",
                                          "attn_logit_softcapping", "final_logit_softcapping"};
-    for (size_t i = 0; i + r->gemma < sizeof counts / sizeof *counts && !r->status; i++) {
+    for (size_t i = 0; i + !r->gemma < sizeof counts / sizeof *counts && !r->status; i++) {
         uint32_t value = 0;
         may_u32(r, counts[i], UINT32_MAX, &value);
         if (value && !r->status)
@@ -121,7 +72,7 @@ static void refuse_unknown(reading *r) {
     for (size_t i = 0; i < sizeof scales / sizeof *scales && !r->status; i++) {
         float value = 0;
         may_f32(r, scales[i], &value);
-        bool one = i < 3 && value == 1;
+        bool one = i < 4 && value == 1;
         if (value != 0 && !one && !r->status)
             r->status = fail(r->e, DOPPLER_UNSUPPORTED, "%s: %s is %g, which is not known",
                              r->g->file, r->key, (double)value);
@@ -150,8 +101,24 @@ static void read_heads(reading *r, model_config *m) {
                          rotated);
 }
 
+/* Of GPT-OSS, whose ramp is not cut to whole numbers although no key says so. Cosines and sines are
+ * scaled as llama.cpp's rope_yarn does, by 1 + 0.1 ln(factor). */
+static void read_yarn(reading *r, const model_config *m, rope_config *rope) {
+    float scale = 1;
+    rope->type = ROPE_YARN;
+    rope->beta_fast = 32;
+    rope->beta_slow = 1;
+    rope->original_context = m->context;
+    may_f32(r, "rope.scaling.factor", &rope->factor);
+    may_u32(r, "rope.scaling.original_context_length", MODEL_MAX_CONTEXT, &rope->original_context);
+    may_f32(r, "rope.scaling.yarn_beta_fast", &rope->beta_fast);
+    may_f32(r, "rope.scaling.yarn_beta_slow", &rope->beta_slow);
+    may_f32(r, "rope.scaling.attn_factor", &scale);
+    rope->attention_factor = scale * (rope->factor > 1 ? 0.1f * logf(rope->factor) + 1 : 1);
+}
+
 /* linear_factor: the key of files before 2023-10. */
-static void read_rope(reading *r, rope_config *rope) {
+static void read_rope(reading *r, const model_config *m, rope_config *rope) {
     const char *type = "none";
     bool found;
     rope->theta = 10000;
@@ -162,6 +129,10 @@ static void read_rope(reading *r, rope_config *rope) {
         r->status = gguf_string(r->e, r->a, r->g, model_key(r, "rope.scaling.type"), &type,
                                 &found);
     if (r->status) return;
+    if (r->gpt_oss && !strcmp(type, "yarn")) {
+        read_yarn(r, m, rope);
+        return;
+    }
     if (strcmp(type, "none") && strcmp(type, "linear")) {
         r->status = fail(r->e, DOPPLER_UNSUPPORTED, "%s: %s is \"%.60s\", which is not known",
                          r->g->file, r->key, type);
@@ -212,6 +183,39 @@ static void read_gemma(reading *r, model_config *m) {
     may_f32(r, "attention.scale", &m->attention_scale);
 }
 
+/* A window without a pattern slides all layers. */
+static void read_window(reading *r, model_config *m) {
+    may_u32(r, "attention.sliding_window", MODEL_MAX_CONTEXT, &m->window);
+    if (r->status || !m->window) return;
+    memset(m->layer_kinds, LAYER_SLIDING, m->layers);
+    m->rope[LAYER_SLIDING] = m->rope[LAYER_FULL];
+}
+
+/* What files of GPT-OSS do not say: every second layer is full, the activation and its limit. */
+static void read_gpt_oss(reading *r, model_config *m) {
+    need_u32(r, "attention.sliding_window", MODEL_MAX_CONTEXT, &m->window);
+    if (r->status) return;
+    for (uint32_t i = 0; i < m->layers; i++)
+        m->layer_kinds[i] = i % 2 ? LAYER_FULL : LAYER_SLIDING;
+    m->rope[LAYER_SLIDING] = m->rope[LAYER_FULL];
+    m->activation = ACTIVATION_SWIGLU_CLAMPED;
+    m->activation_limit = 7;
+}
+
+/* expert_gating_func: 1 softmax of all, 3 of the chosen; both weigh the chosen alike. */
+static void read_experts(reading *r, model_config *m) {
+    uint32_t gating = 1;
+    may_u32(r, "expert_count", MODEL_MAX_EXPERTS, &m->experts);
+    if (r->status || !m->experts) return;
+    if (!r->gpt_oss) snprintf(m->architecture, sizeof m->architecture, "mixtral");
+    need_u32(r, "expert_used_count", MODEL_MAX_EXPERTS_USED, &m->experts_used);
+    may_u32(r, "expert_feed_forward_length", MODEL_MAX_HIDDEN, &m->hidden);
+    may_u32(r, "expert_gating_func", UINT32_MAX, &gating);
+    if (!r->status && gating != 1 && gating != 3)
+        r->status = fail(r->e, DOPPLER_UNSUPPORTED, "%s: %s is %u, which is not known", r->g->file,
+                         r->key, gating);
+}
+
 /* An id of the tokenizer's section; 0xFFFFFFFF means none. */
 static bool read_token(reading *r, const char *key, uint32_t vocab, uint32_t *id) {
     int64_t value;
@@ -236,7 +240,7 @@ static void add_stop(model_config *m, uint32_t id) {
  * end in their metadata. Source: llama.cpp, src/llama-vocab.cpp, special_eog_ids. */
 static void find_stops(const gguf *g, model_config *m) {
     static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>",
-                                        "<end_of_turn>"};
+                                        "<end_of_turn>", "<|return|>", "<|call|>"};
     const gguf_kv *tokens = gguf_find(g, "tokenizer.ggml.tokens");
     if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING) return;
     const uint8_t *at = tokens->data;
@@ -259,83 +263,28 @@ static void read_tokens(reading *r, model_config *m) {
     find_stops(r->g, m);
 }
 
-/* ---- tensors */
-
-/* The first tensor that cannot be read, in the files' order. */
-static doppler_status check_types(error *e, const gguf *files, uint32_t count) {
-    for (uint32_t f = 0; f < count; f++)
-        for (uint64_t i = 0; i < files[f].tensor_count; i++) {
-            const gguf_tensor *t = &files[f].tensors[i];
-            if (t->type->type == SOURCE_TYPE_COUNT)
-                return fail(e, DOPPLER_UNSUPPORTED, "%s: tensor \"%s\" is %s, which is not read",
-                            files[f].file, t->name, t->type->name);
-        }
-    return DOPPLER_OK;
-}
-
 /* vocab, and which optional tensors there are. */
 static void read_tensors(reading *r, const gguf *files, uint32_t count, model_config *m) {
     uint32_t file;
-    const gguf_tensor *embedding = find_tensor(files, count, names[ROLE_EMBEDDING], &file);
+    const char *name = gguf_role_name(r->architecture, ROLE_EMBEDDING, false);
+    const gguf_tensor *embedding = gguf_find_tensor(files, count, name, &file);
     if (r->status) return;
     if (!embedding || embedding->shape[1] > MODEL_MAX_VOCAB) {
         r->status = fail(r->e, DOPPLER_BAD_FILE, embedding ? "%s: tensor \"%s\" has too many rows"
                                                            : "%s: tensor \"%s\" is missing",
-                         r->g->file, names[ROLE_EMBEDDING]);
+                         r->g->file, name);
         return;
     }
     m->vocab = (uint32_t)embedding->shape[1];
-    m->tied_head = !find_tensor(files, count, names[ROLE_HEAD], &file);
-    m->attention_bias = find_tensor(files, count, "blk.0.attn_q.bias", &file) != NULL;
-    m->attention_out_bias = find_tensor(files, count, "blk.0.attn_output.bias", &file) != NULL;
-    m->mlp_bias = find_tensor(files, count, "blk.0.ffn_up.bias", &file) != NULL;
-}
-
-static doppler_status resolve(error *e, const model_config *m, const gguf *file,
-                              const gguf_tensor *t, source_tensor *s) {
-    bool exists = model_role_shape(m, s->role, &s->rows, &s->cols);
-    if (!exists || s->layer >= m->layers)
-        return fail(e, DOPPLER_BAD_FILE, "%s: tensor \"%s\" does not belong to a model of %u "
-                    "layers with this metadata", file->file, t->name, m->layers);
-    if (t->shape[0] != s->cols || t->shape[1] != s->rows || t->shape[2] != 1 || t->shape[3] != 1)
-        return fail(e, DOPPLER_BAD_FILE, "%s: tensor \"%s\" is [%" PRIu64 ", %" PRIu64 ", %" PRIu64
-                    ", %" PRIu64 "], the metadata say [%u, %u]", file->file, t->name, t->shape[0],
-                    t->shape[1], t->shape[2], t->shape[3], s->cols, s->rows);
-    if (!roles[s->role].matrix && source_types[t->type->type].block_weights > 1)
-        return fail(e, DOPPLER_UNSUPPORTED, "%s: tensor \"%s\" is a vector of %s", file->file,
-                    t->name, t->type->name);
-    s->name = t->name;
-    s->type = t->type->type;
-    s->offset = t->offset;
-    s->bytes = t->bytes;
-    /* LlamaModel.permute of convert_hf_to_gguf.py interleaves the rows of Q and K; others do not. */
-    bool rotated = !strcmp(m->architecture, "llama") && (s->role == ROLE_ATTN_Q || s->role == ROLE_ATTN_K ||
-                   s->role == ROLE_ATTN_Q_BIAS || s->role == ROLE_ATTN_K_BIAS);
-    s->interleaved_head = rotated ? m->head_dim : 0;
-    return DOPPLER_OK;
-}
-
-static doppler_status find_sources(error *e, arena *a, const gguf *files, uint32_t count,
-                                   const model_config *m, source_tensor **out, uint32_t *found) {
-    uint64_t total = 0;
-    for (uint32_t f = 0; f < count; f++) total += files[f].tensor_count;
-    *found = 0;
-    *out = arena_array(a, (size_t)total, sizeof **out);
-    if (!*out) return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " tensors", total);
-    for (uint32_t f = 0; f < count; f++)
-        for (uint64_t i = 0; i < files[f].tensor_count; i++) {
-            const gguf_tensor *t = &files[f].tensors[i];
-            if (!strcmp(t->name, rope_factors_name)) continue;
-            source_tensor *s = &(*out)[*found];
-            *s = (source_tensor){.file = f};
-            if (!gguf_name_role(t->name, &s->role, &s->layer))
-                return fail(e, DOPPLER_UNSUPPORTED, "%s: tensor \"%s\" is not known",
-                            files[f].file, t->name);
-            doppler_status status = resolve(e, m, &files[f], t, s);
-            if (status) return status;
-            ++*found;
-        }
-    return source_complete(e, &gguf_names, m, *out, *found);
+    const struct { bool *flag; const char *name; } optional[] = {
+        {&m->tied_head, "output.weight"}, {&m->attention_bias, "blk.0.attn_q.bias"},
+        {&m->attention_out_bias, "blk.0.attn_output.bias"},
+        {&m->mlp_bias, m->experts ? "blk.0.ffn_up_exps.bias" : "blk.0.ffn_up.bias"},
+        {&m->router_bias, "blk.0.ffn_gate_inp.bias"},
+        {&m->attention_sinks, "blk.0.attn_sinks.weight"}};
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
+        *optional[i].flag = gguf_find_tensor(files, count, optional[i].name, &file) != NULL;
+    m->tied_head = !m->tied_head;
 }
 
 /* ---- the whole */
@@ -347,7 +296,7 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
     uint32_t file;
     *m = (model_config){.embedding_scale = 1};
     doppler_status status = check_architecture(&r);
-    if (status || (status = check_types(e, files, count))) return status;
+    if (status || (status = gguf_check_types(e, files, count))) return status;
     snprintf(m->architecture, sizeof m->architecture, "%s", r.architecture);
     refuse_unknown(&r);
     need_u32(&r, "block_count", MODEL_MAX_LAYERS, &m->layers);
@@ -356,14 +305,17 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
     need_u32(&r, "feed_forward_length", MODEL_MAX_HIDDEN, &m->hidden);
     read_heads(&r, m);
     may_f32(&r, "attention.layer_norm_rms_epsilon", &m->norm_eps);
-    read_rope(&r, &m->rope[LAYER_FULL]);
-    if (r.gemma) read_gemma(&r, m);
+    read_rope(&r, m, &m->rope[LAYER_FULL]);
     read_rope_factors(&r, gguf_rope_factors(files, count, &file), rope_factors, m);
+    read_experts(&r, m);
+    if (r.gemma) read_gemma(&r, m);
+    else if (r.gpt_oss) read_gpt_oss(&r, m);
+    else read_window(&r, m);
     read_tensors(&r, files, count, m);
     read_tokens(&r, m);
     if (r.status) return r.status;
     if ((status = model_check(e, files[0].file, m))) return status;
-    return find_sources(e, a, files, count, m, sources, source_count);
+    return gguf_sources(e, a, r.architecture, files, count, m, sources, source_count);
 }
 
 doppler_status gguf_chat_template(error *e, arena *a, const gguf *g, const char **out) {

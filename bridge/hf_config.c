@@ -20,9 +20,12 @@ typedef struct family {
     bool pattern;                /* layer_types, or every n-th layer is full and others slide */
     bool sliding;                /* without a pattern: sliding_window slides all layers */
     bool gemma;                  /* its norms and scales */
+    bool experts;
+    bool gpt_oss;                /* its sinks, biases and activation */
 } family;
 
-/* Sources: configuration_llama.py, configuration_mistral.py, configuration_gemma3.py. */
+/* Sources: configuration_llama.py, configuration_mistral.py, configuration_gemma3.py,
+ * configuration_mixtral.py, configuration_gpt_oss.py. */
 static const char llama_defaults[] = "{\"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-6, "
     "\"rope_theta\": 1e4}";
 static const char mistral_defaults[] = "{\"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-6, "
@@ -34,19 +37,41 @@ static const char gemma3_defaults[] = "{\"vocab_size\": 262208, \"hidden_size\":
     "\"tie_word_embeddings\": true, \"rope_theta\": 1e6, \"rope_local_base_freq\": 1e4, "
     "\"query_pre_attn_scalar\": 256, \"sliding_window\": 4096, \"sliding_window_pattern\": 6}";
 
+static const char mixtral_defaults[] = "{\"vocab_size\": 32000, \"hidden_size\": 4096, "
+    "\"intermediate_size\": 14336, \"num_hidden_layers\": 32, \"num_attention_heads\": 32, "
+    "\"num_key_value_heads\": 8, \"max_position_embeddings\": 131072, \"hidden_act\": \"silu\", "
+    "\"rms_norm_eps\": 1e-5, \"rope_theta\": 1e6, \"num_experts_per_tok\": 2, "
+    "\"num_local_experts\": 8}";
+static const char gpt_oss_defaults[] = "{\"vocab_size\": 201088, \"hidden_size\": 2880, "
+    "\"intermediate_size\": 2880, \"num_hidden_layers\": 36, \"num_attention_heads\": 64, "
+    "\"num_key_value_heads\": 8, \"head_dim\": 64, \"max_position_embeddings\": 131072, "
+    "\"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-5, \"rope_theta\": 150000, "
+    "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"beta_fast\": 32, "
+    "\"beta_slow\": 1, \"truncate\": false, \"original_max_position_embeddings\": 4096}, "
+    "\"attention_bias\": true, \"swiglu_limit\": 7, \"num_experts_per_tok\": 4, "
+    "\"num_local_experts\": 128, \"sliding_window\": 128, \"sliding_window_pattern\": 2}";
+
 static const family families[] = {
-    {"LlamaForCausalLM", "llama", "llama", NULL, "hidden_act", llama_defaults, false, false, false},
-    {"MistralForCausalLM", "mistral", "mistral", NULL, "hidden_act", mistral_defaults, false, true,
-     false},
-    {"Gemma3ForCausalLM", "gemma3_text", "gemma3", NULL, "hidden_activation", gemma3_defaults, true,
-     false, true},
-    {"Gemma3ForConditionalGeneration", "gemma3", "gemma3", "text_config", "hidden_activation",
-     gemma3_defaults, true, false, true},
+    {.architecture = "LlamaForCausalLM", .model_type = "llama", .name = "llama",
+     .activation_key = "hidden_act", .defaults = llama_defaults},
+    {.architecture = "MistralForCausalLM", .model_type = "mistral", .name = "mistral",
+     .activation_key = "hidden_act", .defaults = mistral_defaults, .sliding = true},
+    {.architecture = "MixtralForCausalLM", .model_type = "mixtral", .name = "mixtral",
+     .activation_key = "hidden_act", .defaults = mixtral_defaults, .sliding = true,
+     .experts = true},
+    {.architecture = "GptOssForCausalLM", .model_type = "gpt_oss", .name = "gpt-oss",
+     .activation_key = "hidden_act", .defaults = gpt_oss_defaults, .pattern = true,
+     .experts = true, .gpt_oss = true},
+    {.architecture = "Gemma3ForCausalLM", .model_type = "gemma3_text", .name = "gemma3",
+     .activation_key = "hidden_activation", .defaults = gemma3_defaults, .pattern = true,
+     .gemma = true},
+    {.architecture = "Gemma3ForConditionalGeneration", .model_type = "gemma3", .name = "gemma3",
+     .nested = "text_config", .activation_key = "hidden_activation", .defaults = gemma3_defaults,
+     .pattern = true, .gemma = true},
 };
 
 /* Fields that change what the model computes, unless they have the value that we compute with. */
 static const struct { const char *key, *known; } only_known[] = {
-    {"quantization_config", NULL},
     {"partial_rotary_factor", "1"},
     {"attn_logit_softcapping", NULL},
     {"final_logit_softcapping", NULL},
@@ -100,6 +125,15 @@ static doppler_status check_known(error *e, const json *object) {
     return DOPPLER_OK;
 }
 
+/* GPT-OSS's experts come in MXFP4: what is in which format is said by tensors, too. */
+static doppler_status check_quantization(const reading *r) {
+    static const char key[] = "quantization_config";
+    const json *config = said(r->root, key) ? said(r->root, key) : said(r->text, key);
+    const json *method = json_get(config, "quant_method");
+    if (!config || (r->f->gpt_oss && json_is(method, "mxfp4"))) return DOPPLER_OK;
+    return unsupported(r->e, key, method ? method : config);
+}
+
 /* ---- the family */
 
 /* The family that the first of architectures names, or model_type where there are none. */
@@ -132,9 +166,23 @@ static doppler_status read_activation(reading *r) {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (json_is(act, known[i].name)) {
             r->c->activation = known[i].activation;
-            return DOPPLER_OK;
+            if (!r->f->gpt_oss) return DOPPLER_OK;
+            r->c->activation = ACTIVATION_SWIGLU_CLAMPED;
+            return json_f32(r->e, config_json, holder(r, "swiglu_limit"), "swiglu_limit",
+                            &r->c->activation_limit);
         }
     return unsupported(r->e, key, act);
+}
+
+static doppler_status read_experts(reading *r) {
+    static const char count[] = "num_local_experts", used[] = "num_experts_per_tok";
+    if (!r->f->experts) return DOPPLER_OK;
+    doppler_status status = json_u32(r->e, config_json, holder(r, count), count, 1,
+                                     MODEL_MAX_EXPERTS, &r->c->experts);
+    if (!status)
+        status = json_u32(r->e, config_json, holder(r, used), used, 1, MODEL_MAX_EXPERTS_USED,
+                          &r->c->experts_used);
+    return status;
 }
 
 static doppler_status read_sizes(reading *r) {
@@ -274,7 +322,8 @@ static doppler_status read_rope(reading *r, layer_kind kind) {
     static const char *const types[LAYER_KINDS] = {
         [LAYER_FULL] = "full_attention", [LAYER_SLIDING] = "sliding_attention"};
     const json *parameters = said(r->text, "rope_parameters");
-    const json *scaling = parameters ? parameters : said(r->text, "rope_scaling");
+    const json *scaling = parameters ? parameters
+                                     : said(holder(r, "rope_scaling"), "rope_scaling");
     bool local = r->f->gemma && kind == LAYER_SLIDING;
     const char *theta_key = local ? "rope_local_base_freq" : "rope_theta";
     char where[64];
@@ -351,14 +400,15 @@ static doppler_status read_rest(reading *r) {
                            &c->norm_eps)) ||
         (status = json_bool_or(r->e, config_json, tied, "tie_word_embeddings", false,
                                &c->tied_head)) ||
-        (status = json_bool_or(r->e, config_json, r->text, "attention_bias", false,
-                               &c->attention_bias)) ||
+        (status = json_bool_or(r->e, config_json, holder(r, "attention_bias"), "attention_bias",
+                               false, &c->attention_bias)) ||
         (status = json_bool_or(r->e, config_json, r->text, "mlp_bias", false, &c->mlp_bias)))
         return status;
     if (r->f->gemma &&
         (status = json_f32(r->e, config_json, holder(r, "query_pre_attn_scalar"),
                            "query_pre_attn_scalar", &scalar)))
         return status;
+    if (r->f->gpt_oss) c->mlp_bias = c->router_bias = c->attention_sinks = true;
     c->attention_out_bias = c->attention_bias;
     c->attention_scale = (float)(1 / sqrt((double)scalar));
     c->embedding_scale = r->f->gemma ? (float)sqrt(c->dim) : 1;
@@ -379,7 +429,8 @@ static doppler_status read_config(reading *r, arena *tree) {
         return status;
     r->defaults = defaults;
     if ((status = check_known(r->e, r->root)) || (status = check_known(r->e, r->text)) ||
-        (status = read_activation(r)) || (status = read_sizes(r)) || (status = read_kinds(r)))
+        (status = check_quantization(r)) || (status = read_activation(r)) ||
+        (status = read_sizes(r)) || (status = read_experts(r)) || (status = read_kinds(r)))
         return status;
     for (uint32_t kind = 0; kind < LAYER_KINDS && !status; kind++)
         if (model_has_kind(r->c, (layer_kind)kind)) status = read_rope(r, (layer_kind)kind);

@@ -1,30 +1,30 @@
 /* source.c - see source.h. */
 #include "bridge/source.h"
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 const source_type_info source_types[SOURCE_TYPE_COUNT] = {
-#define X(type, name, weights, bytes) [SOURCE_##type] = {name, weights, bytes},
+#define X(type, name, weights, bytes, scales) [SOURCE_##type] = {name, weights, bytes, scales},
     SOURCE_TYPES(X)
 #undef X
 };
 
-/* PREFIX "12.rest" -> layer 12, "rest"; NULL when the name is of no layer. */
-static const char *cut_layer(const char *prefix, const char *name, uint32_t *layer) {
-    size_t prefix_bytes = strlen(prefix);
-    if (strncmp(name, prefix, prefix_bytes)) return NULL;
-    const char *digit = name + prefix_bytes;
+const char *source_number(const char *text, uint32_t limit, uint32_t *number) {
+    const char *digit = text;
     if (*digit == '0' && digit[1] != '.') return NULL;
-    for (*layer = 0; *digit >= '0' && *digit <= '9'; digit++) {
-        *layer = *layer * 10 + (uint32_t)(*digit - '0');
-        if (*layer >= MODEL_MAX_LAYERS) return NULL;
+    for (*number = 0; *digit >= '0' && *digit <= '9'; digit++) {
+        *number = *number * 10 + (uint32_t)(*digit - '0');
+        if (*number >= limit) return NULL;
     }
-    return *digit == '.' && digit[-1] != '.' ? digit + 1 : NULL;
+    return *digit == '.' && digit != text ? digit + 1 : NULL;
 }
 
 bool source_role(const source_names *n, const char *name, tensor_role *role, uint32_t *layer,
                  const char **rest) {
-    *rest = cut_layer(n->layer_prefix, name, layer);
+    size_t prefix = strlen(n->layer_prefix);
+    bool has_prefix = !strncmp(name, n->layer_prefix, prefix);
+    *rest = has_prefix ? source_number(name + prefix, MODEL_MAX_LAYERS, layer) : NULL;
     bool in_layer = *rest != NULL;
     if (!in_layer) {
         *layer = 0;
@@ -38,12 +38,37 @@ bool source_role(const source_names *n, const char *name, tensor_role *role, uin
     return false;
 }
 
-/* Embedding, then the layers, then what follows them. */
+/* ---- lists */
+
+/* Of the smallest file's smallest tensor: a model that claims many is refused before they have
+ * room. */
+doppler_status source_list_create(error *e, arena *a, const model_config *m, uint64_t bytes,
+                                  source_list *out) {
+    uint32_t count = model_tensor_count(m);
+    *out = (source_list){.m = m};
+    if (m->experts && count > bytes)
+        return fail(e, DOPPLER_BAD_FILE, "%" PRIu64 " bytes of tensors, but the model has %" PRIu32
+                    " of them", bytes, count);
+    out->tensors = arena_array(a, count, sizeof *out->tensors);
+    return out->tensors ? DOPPLER_OK : fail(e, DOPPLER_NO_MEMORY, "%" PRIu32 " tensors", count);
+}
+
+doppler_status source_list_add(error *e, source_list *l, const source_tensor *s) {
+    source_tensor *to = &l->tensors[model_tensor_index(l->m, s->role, s->layer, s->expert)];
+    if (to->name) return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\" is there twice", s->name);
+    *to = *s;
+    return DOPPLER_OK;
+}
+
+/* Embedding, then the layers, then what follows them; a layer's experts where gate, up and down
+ * of a dense one would be. */
 static uint64_t place(const source_tensor *s) {
     uint64_t section = roles[s->role].per_layer ? 1 + s->layer
                        : s->role == ROLE_EMBEDDING ? 0 : 1 + MODEL_MAX_LAYERS;
     bool head = s->role == ROLE_HEAD;
-    return (section + head) * ROLE_COUNT + s->role;
+    bool expert = s->role >= ROLE_FFN_GATE && s->role <= ROLE_FFN_DOWN;
+    uint64_t group = (section + head) * ROLE_COUNT + (expert ? ROLE_FFN_GATE : s->role);
+    return (group * MODEL_MAX_EXPERTS + s->expert) * ROLE_COUNT + s->role;
 }
 
 static int compare_places(const void *a, const void *b) {
@@ -51,23 +76,32 @@ static int compare_places(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-doppler_status source_complete(error *e, const source_names *n, const model_config *m,
-                               source_tensor *s, uint32_t count) {
-    if (count) qsort(s, count, sizeof *s, compare_places);
-    for (uint32_t i = 1; i < count; i++)
-        if (s[i].role == s[i - 1].role && s[i].layer == s[i - 1].layer)
-            return fail(e, DOPPLER_BAD_FILE, "tensor \"%.80s\" is there twice", s[i].name);
-    for (uint32_t role = 0; role < ROLE_COUNT; role++) {
-        source_tensor wanted = {.role = (tensor_role)role};
+static doppler_status missing(error *e, const source_names *n, const model_config *m,
+                              tensor_role role, uint32_t layer, uint32_t expert) {
+    if (model_role_in_expert(m, role))
+        return fail(e, DOPPLER_BAD_FILE, "%s of expert %" PRIu32 " of layer %" PRIu32 " is missing",
+                    roles[role].name, expert, layer);
+    const char *name = n->names[role] ? n->names[role] : roles[role].name;
+    if (!roles[role].per_layer)
+        return fail(e, DOPPLER_BAD_FILE, "tensor \"%s\" is missing", name);
+    return fail(e, DOPPLER_BAD_FILE, "tensor \"%s%" PRIu32 ".%s\" is missing", n->layer_prefix,
+                layer, name);
+}
+
+doppler_status source_list_complete(error *e, source_list *l, const source_names *n) {
+    const model_config *m = l->m;
+    for (uint32_t role = 0, at = 0; role < ROLE_COUNT; role++) {
+        uint32_t rows, cols, experts = model_role_experts(m, (tensor_role)role);
+        if (!model_role_shape(m, (tensor_role)role, &rows, &cols)) continue;
         uint32_t layers = roles[role].per_layer ? m->layers : 1;
-        if (!model_role_shape(m, wanted.role, &wanted.rows, &wanted.cols)) continue;
-        for (; wanted.layer < layers; wanted.layer++) {
-            if (count && bsearch(&wanted, s, count, sizeof *s, compare_places)) continue;
-            if (!roles[role].per_layer)
-                return fail(e, DOPPLER_BAD_FILE, "tensor \"%s\" is missing", n->names[role]);
-            return fail(e, DOPPLER_BAD_FILE, "tensor \"%s%u.%s\" is missing", n->layer_prefix,
-                        wanted.layer, n->names[role]);
+        for (uint32_t i = 0; i < layers * experts; i++, at++) {
+            const source_tensor *s = &l->tensors[at], *first = s - i % experts;
+            if (!s->name) return missing(e, n, m, (tensor_role)role, i / experts, i % experts);
+            if (s->type != first->type)
+                return fail(e, DOPPLER_UNSUPPORTED, "tensor \"%.80s\" is %s, that of expert 0 %s",
+                            s->name, source_types[s->type].name, source_types[first->type].name);
         }
     }
+    qsort(l->tensors, model_tensor_count(m), sizeof *l->tensors, compare_places);
     return DOPPLER_OK;
 }

@@ -1,7 +1,8 @@
 /* convert.c - plans a package, and makes the files behind the blocks.
  *
  * The tensors form one stream of bytes, each starting at a multiple of RDRR_ALIGN with zeros
- * before it; shards are equal cuts of that stream and blocks are cuts of a shard. */
+ * before it; an expert of a block or more, and what follows it, start at a block. Shards are equal
+ * cuts of that stream and blocks are cuts of a shard. */
 #include "loader/convert_plan.h"
 #include "loader/quantize.h"
 #include "loader/repack.h"
@@ -26,29 +27,65 @@ static bool more_bits(uint32_t layer, uint32_t layers) {
     return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
-/* Q4_K_M is llama.cpp's mixture (llama_tensor_get_type, LLAMA_FTYPE_MOSTLY_Q4_K_M) except for an
- * embedding that is not the head as well: only one row of it is read per token, so it stays bf16.
- * MXFP4 has the same embedding and head. Vectors are f32 always. */
+/* Q4_K_M is llama.cpp's mixture (llama_tensor_get_type, LLAMA_FTYPE_MOSTLY_Q4_K_M), but what it has
+ * in Q5_K, the attention's output where there are 8 experts, is Q6_K. */
+static weight_format mixture_format(const model_config *m, const source_tensor *s) {
+    bool is_8 = m->experts == 8;
+    if (is_8 && (s->role == ROLE_ATTN_K || s->role == ROLE_ATTN_V)) return FORMAT_Q8_0;
+    if (is_8 && s->role == ROLE_ATTN_O) return FORMAT_Q6_K;
+    bool is_mixed = s->role == ROLE_ATTN_V || s->role == ROLE_FFN_DOWN;
+    return is_mixed && more_bits(s->layer, m->layers) ? FORMAT_Q6_K : FORMAT_Q4_K;
+}
+
+/* MXFP4 beside experts is theirs alone, as in llama.cpp's LLAMA_FTYPE_MOSTLY_MXFP4_MOE. */
+static weight_format mxfp4_format(const model_config *m, const source_tensor *s) {
+    return m->experts && !model_role_in_expert(m, s->role) ? FORMAT_Q8_0 : FORMAT_MXFP4;
+}
+
+/* Both mixtures leave the embedding, of which only one row is read per token, in bf16 where it is
+ * not the head as well, and what is MXFP4 already as it is. Vectors are f32 always; routers, which
+ * decide, keep their floats. */
 static weight_format wanted_format(const convert_input *in, const source_tensor *s) {
     static const weight_format plain[TARGET_COUNT] = {
         [TARGET_F32] = FORMAT_F32, [TARGET_F16] = FORMAT_F16, [TARGET_BF16] = FORMAT_BF16,
-        [TARGET_Q8_0] = FORMAT_Q8_0, [TARGET_Q4_K_M] = FORMAT_Q4_K,
-        [TARGET_MXFP4] = FORMAT_MXFP4};
+        [TARGET_Q8_0] = FORMAT_Q8_0};
+    const model_config *m = in->model;
+    weight_format kept = repack_format(s->type);
     if (!roles[s->role].matrix) return FORMAT_F32;
+    if (s->role == ROLE_ROUTER) return formats[kept].block_weights == 1 ? kept : FORMAT_F32;
     if (s->role == ROLE_EMBEDDING && in->embeddings) return *in->embeddings;
     if (s->role == ROLE_HEAD && in->head) return *in->head;
-    if (in->target == TARGET_KEEP) return repack_format(s->type);
-    bool is_mixture = in->target == TARGET_Q4_K_M;
-    if (!is_mixture && in->target != TARGET_MXFP4) return plain[in->target];
-    if (s->role == ROLE_EMBEDDING) return in->model->tied_head ? FORMAT_Q6_K : FORMAT_BF16;
-    bool is_mixed = is_mixture && (s->role == ROLE_ATTN_V || s->role == ROLE_FFN_DOWN);
-    if (s->role == ROLE_HEAD || (is_mixed && more_bits(s->layer, in->model->layers)))
-        return FORMAT_Q6_K;
-    return plain[in->target];
+    if (in->target == TARGET_KEEP) return kept;
+    if (in->target != TARGET_Q4_K_M && in->target != TARGET_MXFP4) return plain[in->target];
+    if (s->role == ROLE_EMBEDDING) return m->tied_head ? FORMAT_Q6_K : FORMAT_BF16;
+    if (s->role == ROLE_HEAD) return FORMAT_Q6_K;
+    if (kept == FORMAT_MXFP4) return kept;
+    return in->target == TARGET_Q4_K_M ? mixture_format(m, s) : mxfp4_format(m, s);
 }
 
 static uint64_t align_up(uint64_t bytes) {
     return (bytes + RDRR_ALIGN - 1) / RDRR_ALIGN * RDRR_ALIGN;
+}
+
+/* Whether source i is of an expert that has blocks of its own: its three matrices stand together,
+ * gate, up and down. */
+static bool has_own_blocks(const convert *c, uint32_t i) {
+    const source_tensor *s = &c->input.sources[i];
+    uint64_t bytes[3];
+    if (!model_role_in_expert(c->input.model, s->role)) return false;
+    s -= s->role - ROLE_FFN_GATE;
+    for (uint32_t j = 0; j < 3; j++)
+        bytes[j] = rdrr_tensor_bytes(s[j].role, wanted_format(&c->input, &s[j]), s[j].rows,
+                                     s[j].cols);
+    return rdrr_group_bytes(bytes[0], bytes[1], bytes[2]) >= RDRR_BLOCK_BYTES;
+}
+
+/* Where tensor i starts in the stream, given where the one before it ends. */
+static uint64_t find_start(const convert *c, uint32_t i) {
+    bool own = has_own_blocks(c, i), begins = own && c->input.sources[i].role == ROLE_FFN_GATE;
+    bool ended = i && !own && has_own_blocks(c, i - 1);
+    return begins || ended ? rdrr_next_block(c->stream_bytes, c->shard_bytes)
+                           : align_up(c->stream_bytes);
 }
 
 static bool plan_tensor(convert *c, uint32_t i) {
@@ -58,12 +95,13 @@ static bool plan_tensor(convert *c, uint32_t i) {
         .name = arena_text(&c->m.memory, s->name, strlen(s->name)),
         .role = s->role,
         .layer = s->layer,
+        .expert = s->expert,
         .format = wanted_format(&c->input, s),
         .rows = s->rows,
         .cols = s->cols,
     };
     t->bytes = rdrr_tensor_bytes(t->role, t->format, t->rows, t->cols);
-    c->starts[i] = align_up(c->stream_bytes);
+    c->starts[i] = find_start(c, i);
     c->stream_bytes = c->starts[i] + t->bytes;
     uint64_t first = c->starts[i] / c->shard_bytes, last = (c->stream_bytes - 1) / c->shard_bytes;
     if (last >= MAX_SHARDS) return true;          /* refused by plan_shards */
@@ -97,17 +135,37 @@ static bool plan_shards(convert *c) {
     return c->hashes != NULL;
 }
 
-/* What a part needs room for: a read of the rows that must come together, one row as floats, one
- * stored row. */
+source_rows convert_rows(const source_tensor *s) {
+    const source_type_info *type = &source_types[s->type];
+    source_rows r = {.together = s->interleaved_head && roles[s->role].matrix
+                                     ? s->interleaved_head : 1};
+    r.scale_bytes = (uint64_t)s->cols / type->block_weights * type->scale_bytes;
+    r.row_bytes = s->bytes / s->rows - r.scale_bytes;
+    r.row_step = s->row_step ? s->row_step : r.row_bytes;
+    r.col_step = s->col_step ? s->col_step : type->block_bytes;
+    r.scales_step = s->scales_step ? s->scales_step : r.scale_bytes;
+    bool plain = type->block_weights == 1;
+    bool is_loose = plain && r.col_step != type->block_bytes;
+    r.is_turned = is_loose && r.col_step > r.row_step;
+    r.is_close = !is_loose && r.row_step == r.row_bytes && !r.scale_bytes;
+    r.span_bytes = is_loose ? (s->cols - 1) * r.col_step + type->block_bytes : r.row_bytes;
+    r.in_bytes = r.is_turned ? s->cols * r.row_step : r.row_step + r.scales_step;
+    return r;
+}
+
+/* What a part needs room for: the rows that must come together, one row as it is and as floats,
+ * one stored row. */
 static void plan_rows(convert *c) {
     c->in_bytes = CONVERT_READ_BYTES;
     for (uint32_t i = 0; i < c->m.tensor_count; i++) {
         const source_tensor *s = &c->input.sources[i];
         const rdrr_tensor *t = &c->m.tensors[i];
-        uint32_t together = s->rows > 1 && s->interleaved_head ? s->interleaved_head : 1;
+        source_rows r = convert_rows(s);
         uint32_t cols = (s->cols + CONVERT_RUN - 1) / CONVERT_RUN * CONVERT_RUN;
-        uint64_t in_bytes = s->bytes / s->rows * together, row_bytes = t->bytes / t->rows;
+        uint64_t in_bytes = r.in_bytes * r.together, row_bytes = t->bytes / t->rows;
+        uint64_t source_row_bytes = r.row_bytes + r.scale_bytes;
         if (in_bytes > c->in_bytes) c->in_bytes = in_bytes;
+        if (source_row_bytes > c->source_row_bytes) c->source_row_bytes = source_row_bytes;
         if (row_bytes > c->row_bytes) c->row_bytes = row_bytes;
         if (cols > c->cols) c->cols = cols;
     }
@@ -187,9 +245,11 @@ void convert_describe(const convert *c, text *out) {
     manifest_write(&c->m, out);
     for (uint32_t i = 0; i < c->input.source_count; i++) {
         const source_tensor *s = &c->input.sources[i];
-        text_format(out, "%s %s %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %g\n",
-                    s->name, source_types[s->type].name, s->file, s->offset, s->bytes,
-                    s->interleaved_head, (double)s->add);
+        text_format(out, "%s %s %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %g", s->name,
+                    source_types[s->type].name, s->file, s->offset, s->bytes, s->interleaved_head,
+                    (double)s->add);
+        text_format(out, " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu64 " %" PRIu64 "\n",
+                    s->row_step, s->col_step, s->scales_file, s->scales_offset, s->scales_step);
     }
 }
 

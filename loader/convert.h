@@ -49,7 +49,8 @@ typedef enum convert_action { CONVERT_READ, CONVERT_WRITE, CONVERT_DONE } conver
 /* Valid until the next call. */
 typedef struct convert_step {
     convert_action action;
-    uint64_t offset;                     /* in the file; READ: whole rows of one tensor */
+    uint64_t offset;                     /* in the file; READ: whole rows of one tensor, and
+                                          * what lies between them */
     uint32_t bytes;
     uint32_t source;                     /* READ: index of the source file */
     uint8_t *to;                         /* READ: filled by the host */

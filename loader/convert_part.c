@@ -22,8 +22,11 @@ struct convert_part {
     bool writing;                /* it was handed to the host in the last step */
 
     uint32_t tensor;
+    source_rows rows;            /* how its source lies */
     uint32_t in_row, in_rows;    /* rows of it in `in`: the first, how many */
-    uint8_t *in;                 /* source rows as they are */
+    uint32_t reads;              /* of those that bring them: done */
+    uint8_t *in;                 /* source rows as they lie */
+    uint8_t *close;              /* a row of them whose numbers do not stand close */
     float *decoded, *unordered;  /* a row */
     uint8_t *encoded;            /* a stored row */
     const uint8_t *pending;      /* NULL: zeros */
@@ -35,7 +38,14 @@ struct convert_part {
 enum { SLACK = CONVERT_RUN * CONVERT_WIDEST };
 
 uint64_t convert_part_bytes(const convert *c) {
-    return c->in_bytes + SLACK + 2 * c->cols * sizeof(float) + c->row_bytes + RDRR_BLOCK_BYTES;
+    return c->in_bytes + c->source_row_bytes + 2 * SLACK + 2 * c->cols * sizeof(float) +
+           c->row_bytes + RDRR_BLOCK_BYTES;
+}
+
+static void turn_to_tensor(convert_part *p, uint32_t tensor) {
+    p->tensor = tensor;
+    p->in_rows = 0;
+    p->rows = convert_rows(&p->c->input.sources[tensor]);
 }
 
 doppler_status convert_part_create(error *e, const convert *c, convert_part **out) {
@@ -43,11 +53,15 @@ doppler_status convert_part_create(error *e, const convert *c, convert_part **ou
     if (p && convert_part_bytes(c) <= SIZE_MAX) {
         p->c = c;
         p->in = arena_alloc(&p->memory, (size_t)c->in_bytes + SLACK);
+        p->close = arena_alloc(&p->memory, (size_t)c->source_row_bytes + SLACK);
         p->decoded = arena_array(&p->memory, c->cols, sizeof *p->decoded);
         p->unordered = arena_array(&p->memory, c->cols, sizeof *p->unordered);
         p->encoded = arena_alloc(&p->memory, (size_t)c->row_bytes);
         p->bytes = arena_alloc(&p->memory, RDRR_BLOCK_BYTES);
-        if (p->in && p->decoded && p->unordered && p->encoded && p->bytes) return DOPPLER_OK;
+        if (p->in && p->close && p->decoded && p->unordered && p->encoded && p->bytes) {
+            turn_to_tensor(p, 0);
+            return DOPPLER_OK;
+        }
     }
     convert_part_destroy(p);
     *out = NULL;
@@ -77,7 +91,7 @@ void convert_part_begin(convert_part *p, uint64_t first, uint64_t end) {
     p->writing = false;
     p->pending_bytes = 0;
     turn_to(p, first);
-    if (first < end && p->block_at < p->c->starts[p->tensor]) p->tensor = p->in_rows = 0;
+    if (first < end && p->block_at < p->c->starts[p->tensor]) turn_to_tensor(p, 0);
 }
 
 /* ---- rows */
@@ -91,7 +105,7 @@ static bool keeps(const source_tensor *s, const rdrr_tensor *t) {
 /* Whether they are stored byte by byte as they are. */
 static bool is_copied(const source_tensor *s, const rdrr_tensor *t) {
     return source_types[s->type].block_weights == 1 && !s->interleaved_head && s->add == 0 &&
-           repack_format(s->type) == t->format;
+           repack_format(s->type) == t->format && convert_rows(s).is_close;
 }
 
 /* Row of the source that becomes row `row`: see source_tensor.interleaved_head. */
@@ -111,6 +125,26 @@ static float largest(weight_format format) {
     return format == FORMAT_F32 ? 0x1.FFFFFEp127f : format == FORMAT_BF16 ? 0x1.FEp127f : 65504.0f;
 }
 
+/* Row `row` of those in `in`, its numbers standing close, its scales behind them. */
+static const uint8_t *close_row(convert_part *p, uint32_t row) {
+    const source_tensor *s = &p->c->input.sources[p->tensor];
+    const source_rows *r = &p->rows;
+    const uint8_t *from = p->in + (row - p->in_row) * r->row_step;
+    uint64_t each = source_types[s->type].block_bytes;
+    if (r->span_bytes == r->row_bytes && !r->is_turned && !r->scale_bytes) return from;
+    if (r->scale_bytes) {
+        const uint8_t *scales = p->in + p->in_rows * r->row_step;
+        memcpy(p->close, from, (size_t)r->row_bytes);
+        memcpy(p->close + r->row_bytes, scales + (row - p->in_row) * r->scales_step,
+               (size_t)r->scale_bytes);
+        return p->close;
+    }
+    uint64_t step = r->is_turned ? p->in_rows * r->row_step : r->col_step;
+    for (uint32_t c = 0; c < s->cols; c++)
+        memcpy(p->close + c * each, from + c * step, (size_t)each);
+    return p->close;
+}
+
 /* Row `row`, of which the source is in `in` -> pending. */
 static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     const source_tensor *s = &p->c->input.sources[p->tensor];
@@ -119,7 +153,7 @@ static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     p->pending_bytes = t->bytes / t->rows;
     p->pending = matrix ? p->encoded : (const uint8_t *)p->decoded;
     uint32_t from = matrix ? source_index(s, row) : row;
-    const uint8_t *bytes = p->in + (from - p->in_row) * (s->bytes / s->rows);
+    const uint8_t *bytes = close_row(p, from);
     if (is_copied(s, t)) {
         p->pending = bytes;
         return DOPPLER_OK;
@@ -141,29 +175,54 @@ static doppler_status encode_row(error *e, convert_part *p, uint32_t row) {
     return DOPPLER_OK;
 }
 
+/* How many reads bring the rows in `in`. */
+static uint32_t reads_of(const convert_part *p) {
+    return p->rows.is_turned ? p->c->input.sources[p->tensor].cols : p->rows.scale_bytes ? 2 : 1;
+}
+
+/* The next of these reads. */
+static void ask_next(convert_part *p, convert_step *step) {
+    const source_tensor *s = &p->c->input.sources[p->tensor];
+    const source_rows *r = &p->rows;
+    uint64_t skipped = (p->in_rows - 1) * r->row_step, each = source_types[s->type].block_bytes;
+    uint32_t read = p->reads++;
+    *step = (convert_step){
+        .action = CONVERT_READ,
+        .source = s->file,
+        .offset = s->offset + p->in_row * r->row_step,
+        .bytes = (uint32_t)(skipped + r->span_bytes),
+        .to = p->in,
+    };
+    if (r->is_turned) {
+        step->offset += read * r->col_step;
+        step->bytes = (uint32_t)(skipped + each);
+        step->to += read * p->in_rows * r->row_step;
+    } else if (read) {
+        step->source = s->scales_file;
+        step->offset = s->scales_offset + p->in_row * r->scales_step;
+        step->bytes = (uint32_t)((p->in_rows - 1) * r->scales_step + r->scale_bytes);
+        step->to += p->in_rows * r->row_step;
+    }
+}
+
 /* Asks for rows from `row` on: whole heads where rows change places, as many as the range needs
  * and there is room for. */
 static void ask_rows(convert_part *p, uint32_t row, convert_step *step) {
     const convert *c = p->c;
     const source_tensor *s = &c->input.sources[p->tensor];
     const rdrr_tensor *t = &c->m.tensors[p->tensor];
-    uint64_t row_bytes = s->bytes / s->rows, stored_bytes = t->bytes / t->rows;
-    uint32_t together = s->interleaved_head && s->rows > 1 ? s->interleaved_head : 1;
+    uint64_t stored_bytes = t->bytes / t->rows;
+    uint32_t together = p->rows.together;
     uint64_t needed = (p->end_at - c->starts[p->tensor] + stored_bytes - 1) / stored_bytes;
     uint64_t end = (needed + together - 1) / together * together;
-    uint64_t room = c->in_bytes / row_bytes / together * together;
+    uint64_t room = c->in_bytes / p->rows.in_bytes / together * together;
     p->in_row = row - row % together;
     if (is_copied(s, t)) room = 1;                       /* cut by a block's end */
     if (end > s->rows) end = s->rows;
     if (end - p->in_row > room) end = p->in_row + room;
     p->in_rows = (uint32_t)(end - p->in_row);
-    *step = (convert_step){
-        .action = CONVERT_READ,
-        .source = s->file,
-        .offset = s->offset + p->in_row * row_bytes,
-        .bytes = (uint32_t)(p->in_rows * row_bytes),
-        .to = p->in,
-    };
+    p->reads = 0;
+    ask_next(p, step);
 }
 
 /* ---- blocks */
@@ -201,10 +260,8 @@ static doppler_status find_bytes(error *e, convert_part *p, convert_step *step, 
     const convert *c = p->c;
     uint64_t at = p->block_at + p->used;
     *asked = false;
-    while (at >= c->starts[p->tensor] + c->m.tensors[p->tensor].bytes) {
-        p->tensor++;
-        p->in_rows = 0;
-    }
+    while (at >= c->starts[p->tensor] + c->m.tensors[p->tensor].bytes)
+        turn_to_tensor(p, p->tensor + 1);
     if (at < c->starts[p->tensor]) {
         p->pending = NULL;
         p->pending_bytes = c->starts[p->tensor] - at;
@@ -213,13 +270,18 @@ static doppler_status find_bytes(error *e, convert_part *p, convert_step *step, 
     const rdrr_tensor *t = &c->m.tensors[p->tensor];
     uint64_t at_byte = at - c->starts[p->tensor], row_bytes = t->bytes / t->rows;
     uint32_t row = (uint32_t)(at_byte / row_bytes);
-    if (row >= p->in_row && row - p->in_row < p->in_rows) {
+    bool known = row >= p->in_row && row - p->in_row < p->in_rows;
+    *asked = !known || p->reads < reads_of(p);
+    if (!*asked) {
         doppler_status status = encode_row(e, p, row);
         p->pending += at_byte % row_bytes;
         p->pending_bytes -= at_byte % row_bytes;
         return status;
     }
-    *asked = true;
+    if (known) {
+        ask_next(p, step);
+        return DOPPLER_OK;
+    }
     bool copy = is_copied(&c->input.sources[p->tensor], t) && at_byte % row_bytes == 0;
     if (!copy || !ask_copy(p, row, step)) ask_rows(p, row, step);
     return DOPPLER_OK;

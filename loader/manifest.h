@@ -65,7 +65,7 @@ void rdrr_hex(const uint8_t sha256[RDRR_HASH_BYTES], char out[RDRR_HEX_CHARS]);
 /* Bytes of a stored tensor: rows * format_row_bytes, or rows * cols * 4 of vectors. */
 uint64_t rdrr_tensor_bytes(tensor_role role, weight_format format, uint32_t rows, uint32_t cols);
 
-/* Where the next block of a shard starts in a stream of shards of this many bytes, `at` or behind. */
+/* Where the next block of a shard starts in a stream of shards of so many bytes: at or behind. */
 uint64_t rdrr_next_block(uint64_t at, uint64_t shard_bytes);
 /* Bytes of an expert group: its gate, up and down, each from a multiple of RDRR_ALIGN on. A group
  * of RDRR_BLOCK_BYTES or more has blocks of its own. */
@@ -74,8 +74,8 @@ uint64_t rdrr_group_bytes(uint64_t gate, uint64_t up, uint64_t down);
 /* Fills *m; manifest_free whether it succeeded or not. Checks everything that can be checked
  * without the shards: known fields, ranges, every role of the architecture present exactly once
  * with its shape, spans inside shards and not overlapping, each starting at a multiple of
- * RDRR_ALIGN, expert groups in one piece, byte counts. Status: BAD_FILE; UNSUPPORTED names a version, required feature,
- * architecture or format that this version does not know. */
+ * RDRR_ALIGN, expert groups in one piece, byte counts. Status: BAD_FILE; UNSUPPORTED names a
+ * version, required feature, architecture or format that this version does not know. */
 doppler_status manifest_parse(error *e, manifest *m, const char *json, size_t bytes);
 void manifest_free(manifest *m);
 /* Canonical JSON of a manifest, ending in a newline. */

@@ -40,8 +40,8 @@ static doppler_status read_rope(manifest_reading *r, const json *ropes, layer_ki
     char what[WHAT_BYTES];
     snprintf(what, sizeof what, RDRR_MANIFEST ": model.rope.%s", key);
     const json *object;
-    doppler_status status = manifest_member(r, RDRR_MANIFEST ": model.rope", ropes, key, JSON_OBJECT,
-                                            &object);
+    doppler_status status = manifest_member(r, RDRR_MANIFEST ": model.rope", ropes, key,
+                                            JSON_OBJECT, &object);
     if (status || (status = json_string(r->e, what, object, "type", &type))) return status;
     rope->type = rope_by_name(type);
     if (rope->type == ROPE_COUNT)

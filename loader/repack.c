@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { RUN = 32, BLOCK = 256, LARGEST_ROW = BLOCK * 4 };
+enum { RUN = 32, BLOCK = 256, LARGEST_ROW = BLOCK * 4, LARGEST_BLOCK = 210 };
 
 static float half_at(const uint8_t *bytes) {
     return half_to_float((uint16_t)(bytes[0] | bytes[1] << 8));
@@ -79,6 +79,16 @@ static void decode_q2_k(const uint8_t *block, float *out) {
     }
 }
 
+/* Byte i holds weights 2i and 2i + 1, the first in its low nibble; ours hold i and i + 16. Scales
+ * are apart. Source: convert_moe_packed_tensors in transformers' integrations/mxfp4.py. */
+static void repack_pairs(const uint8_t *block, uint8_t *unit, uint8_t *high, uint8_t *scale) {
+    (void)high, (void)scale;
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t shift = i % 2 * 4;
+        unit[i] = (uint8_t)((block[i / 2] >> shift & 15) | (block[8 + i / 2] >> shift & 15) << 4);
+    }
+}
+
 /* Numbers that a host has decoded already. */
 static void decode_loose(const uint8_t *block, float *out) {
     memcpy(out, block, RUN * sizeof *out);
@@ -106,6 +116,7 @@ static const struct {
     [SOURCE_Q5_K] = {.format = FORMAT_Q5_K},
     [SOURCE_Q6_K] = {.format = FORMAT_Q6_K, .scale_at = 208},
     [SOURCE_MXFP4] = {.format = FORMAT_MXFP4, .unit_at = 1},
+    [SOURCE_MXFP4_PAIRS] = {.format = FORMAT_MXFP4, .repack = repack_pairs},
     [SOURCE_Q4_K_LOOSE] = {.format = FORMAT_Q8_0, .decode = decode_loose},
 };
 
@@ -125,10 +136,13 @@ void repack_row(source_type type, const uint8_t *blocks, uint32_t cols, uint8_t 
         memcpy(row, blocks, (size_t)count * f->unit_bytes);
         count = 0;
     }
+    uint32_t apart = source_types[type].scale_bytes, close = source_types[type].block_bytes - apart;
+    const uint8_t *scales = blocks + (size_t)format_blocks(format, cols) * close;
     for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *block = blocks + (size_t)i * source_types[type].block_bytes;
+        const uint8_t *block = blocks + (size_t)i * close;
         if (types[type].repack) {
             types[type].repack(block, unit, high, scale);
+            memcpy(scale, scales + (size_t)i * apart, apart);
         } else {
             memcpy(unit, block + types[type].unit_at, f->unit_bytes);
             memcpy(high, block + types[type].high_at, f->high_bytes);
@@ -143,19 +157,25 @@ void repack_row(source_type type, const uint8_t *blocks, uint32_t cols, uint8_t 
 
 void repack_decode(source_type type, const uint8_t *blocks, uint32_t cols, float *out) {
     uint32_t weights = source_types[type].block_weights;
+    uint32_t apart = source_types[type].scale_bytes, close = source_types[type].block_bytes - apart;
+    const uint8_t *scales = blocks + (size_t)cols / weights * close;
     if (weights == 1) {
         weights_decode(types[type].format, blocks, (cols + RUN - 1) / RUN * RUN, out);
         return;
     }
     assert(cols % RUN == 0);
-    for (uint32_t at = 0; at < cols; at += weights, blocks += source_types[type].block_bytes) {
-        uint8_t row[LARGEST_ROW];
+    for (uint32_t at = 0; at < cols; at += weights, blocks += close, scales += apart) {
+        uint8_t row[LARGEST_ROW], joined[LARGEST_BLOCK];
         float last[BLOCK];
         float *to = cols - at < weights ? last : out + at;
         if (types[type].decode) {
             types[type].decode(blocks, to);
         } else {
-            repack_row(type, blocks, weights, row);
+            if (apart) {
+                memcpy(joined, blocks, close);
+                memcpy(joined + close, scales, apart);
+            }
+            repack_row(type, apart ? joined : blocks, weights, row);
             weights_decode(types[type].format, row, weights, to);
         }
         if (to == last) memcpy(out + at, last, (cols - at) * sizeof *out);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_SHARDS = 4096, MOST_EXPERTS = MODEL_MAX_EXPERTS + 1, PROMPT = 3, ANSWER = 2, NAME_BYTES = 32 };
+enum { MOST_SHARDS = 4096, MOST_EXPERTS = MODEL_MAX_EXPERTS + 1 };
+enum { PROMPT = 3, ANSWER = 2, NAME_BYTES = 32 };
 
 const char package_tokenizer[] =
     "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []},"

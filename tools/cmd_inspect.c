@@ -151,7 +151,7 @@ static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l)
             uint64_t shape[GGUF_MAX_DIMS];
             for (uint32_t d = 0; d < t->dims; d++) shape[d] = t->shape[t->dims - 1 - d];
             *to = (entry){.name = t->name, .role = "", .dtype = t->type->name, .bytes = t->bytes};
-            if (gguf_name_role(t->name, &role, &to->layer)) to->role = roles[role].name;
+            if (gguf_name_role(l->about.architecture, t->name, &role, &to->layer)) to->role = roles[role].name;
             shape_text(shape, t->dims, to);
         }
     return DOPPLER_OK;

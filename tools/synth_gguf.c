@@ -139,8 +139,9 @@ static tensor_role translate(const char *name, char out[NAME_BYTES]) {
     tensor_role role = ROLE_COUNT;
     uint32_t layer = 0;
     hf_name_role("llama", name, &role, &layer);
-    if (roles[role].per_layer) snprintf(out, NAME_BYTES, "blk.%u.%s", layer, gguf_role_name(role));
-    else snprintf(out, NAME_BYTES, "%s", gguf_role_name(role));
+    if (roles[role].per_layer) snprintf(out, NAME_BYTES, "blk.%u.%s", layer,
+                                         gguf_role_name("llama", role, false));
+    else snprintf(out, NAME_BYTES, "%s", gguf_role_name("llama", role, false));
     return role;
 }
 

@@ -406,11 +406,11 @@ static void sources_are_complete_and_fit(void **state) {
         {4, {"model.layers.0.self_attn.q_proj.weight", ST_BF16, 2, wide, 0, 4096},
          DOPPLER_BAD_FILE, "[32, 64]"},
         {4, {"model.layers.0.self_attn.q_proj.weight", ST_BF16, 1, norm, 0, 128},
-         DOPPLER_BAD_FILE, "1 dimensions"},
+         DOPPLER_BAD_FILE, "is [64]; the config says [64, 64]"},
         {4, {"model.layers.0.self_attn.q_proj.weight", ST_I8, 2, matrix, 0, 4096},
          DOPPLER_UNSUPPORTED, "I8"},
         {2, {"model.layers.0.input_layernorm.weight", ST_F32, 0, NULL, 0, 4}, DOPPLER_BAD_FILE,
-         "0 dimensions"},
+         "is []; the config says [64]"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         safetensors_tensor before = tensors[changes[i].at];
