@@ -10,6 +10,12 @@ export { root };
 export const micro = converted(checkpoint, 'micro-llama3', 'keep');
 export const { prompts } = golden(checkpoint);
 
+/** A micro model with experts: its package and its golden's prompts. */
+export function experts(name) {
+    const from = join(root, 'tests', 'fixtures', 'micro', name);
+    return { pack: converted(from, `micro-${name}`, 'keep'), prompts: golden(from).prompts };
+}
+
 function editManifest(folder, edit) {
     const path = join(folder, 'manifest.json');
     const manifest = JSON.parse(readFileSync(path, 'utf8'));
