@@ -4,11 +4,20 @@
 #include <assert.h>
 #include <inttypes.h>
 
-enum {
-    ID_HASHES = LOAD_OUTSTANDING, ID_TOKENIZER,
-    /* Tensors start at multiples of RDRR_ALIGN, so a block touches at most this many spans. */
-    BLOCK_SEGMENTS = RDRR_BLOCK_BYTES / RDRR_ALIGN + 1
-};
+enum { ID_HASHES = LOAD_OUTSTANDING, ID_TOKENIZER };
+
+/* The most pieces of placements in a block: those that start there, and one that began before. */
+static uint32_t most_segments(const weights *w) {
+    uint32_t most = 0, count = 0;
+    for (uint32_t i = 0; i < w->placement_count; i++) {
+        const placement *p = &w->placements[i], *before = i ? p - 1 : p;
+        bool same_block = p->shard == before->shard &&
+                          p->offset / RDRR_BLOCK_BYTES == before->offset / RDRR_BLOCK_BYTES;
+        count = same_block ? count + 1 : 1;
+        if (count > most) most = count;
+    }
+    return most + 1;
+}
 
 doppler_status loader_init(error *e, loader *l, arena *a, const manifest *m, const weights *w,
                            gpu *g) {
@@ -16,8 +25,9 @@ doppler_status loader_init(error *e, loader *l, arena *a, const manifest *m, con
     l->hashes = arena_alloc(a, (size_t)m->hashes.bytes);
     l->tokenizer = arena_alloc(a, (size_t)m->tokenizer.bytes);
     bool room = l->hashes && l->tokenizer;
+    l->most_segments = most_segments(w);
     for (uint32_t i = 0; i < LOAD_OUTSTANDING; i++) {
-        l->slot[i].segments = arena_array(a, BLOCK_SEGMENTS, sizeof(doppler_segment));
+        l->slot[i].segments = arena_array(a, l->most_segments, sizeof(doppler_segment));
         room = room && l->slot[i].segments;
     }
     if (!room)
@@ -48,7 +58,7 @@ static uint32_t cut_segments(loader *l, uint64_t start, uint32_t bytes, doppler_
         uint64_t place = p->to + (from - p->offset);
         gpu_buffer buffer = l->w->buffers[p->buffer];
         char *host = gpu_buffer_host(l->g, buffer);
-        assert(count < BLOCK_SEGMENTS);
+        assert(count < l->most_segments);
         out[count++] = (doppler_segment){(uint32_t)(from - start), (uint32_t)(to - from),
                                          host ? host + place : NULL, buffer, place};
         if (p->offset + p->bytes <= end) l->next_placement = i + 1;

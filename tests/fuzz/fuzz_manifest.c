@@ -16,6 +16,7 @@ static bool is_small(const manifest *m) {
     for (uint32_t i = 0; i < m->shard_count && bytes <= RUN_BYTES; i++)
         bytes += m->shards[i].bytes;
     width += (uint64_t)(c->heads + 2 * c->kv_heads) * c->head_dim;
+    width += (uint64_t)c->experts_used * (c->dim + c->hidden);
     return bytes <= RUN_BYTES && width <= 1 << 14 && c->layers <= MOST_LAYERS;
 }
 
@@ -105,10 +106,25 @@ static model_config made_up(fuzz_input *in) {
     return c;
 }
 
+/* Experts and what only models with them have; none where the input ends. */
+static void add_experts(fuzz_input *in, model_config *c) {
+    uint8_t bits = fuzz_u8(in);
+    c->attention_sinks = bits & 1;
+    if (bits & 2) {
+        c->activation = ACTIVATION_SWIGLU_CLAMPED;
+        c->activation_limit = bits & 4 ? number(in) : 7;
+    }
+    if (!(bits & 8)) return;
+    c->router_bias = bits & 16;
+    c->experts = bits & 32 ? size(in) : 1 + bits / 64;
+    c->experts_used = fuzz_u8(in);
+}
+
 static void check_made_up(fuzz_input in) {
     model_config c = made_up(&in);
     weight_format format = (weight_format)(fuzz_u8(&in) % FORMAT_COUNT);
     uint64_t shard_bytes = (fuzz_u8(&in) + 1) * (uint64_t)RDRR_ALIGN;
+    add_experts(&in, &c);
     manifest m;
     text json = {0};
     if (package_describe(&c, format, shard_bytes, &m)) {
