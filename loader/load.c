@@ -6,17 +6,17 @@
 
 enum { ID_HASHES = LOAD_OUTSTANDING, ID_TOKENIZER };
 
-/* The most pieces of placements in a block: those that start there, and one that began before. */
-static uint32_t most_segments(const weights *w) {
-    uint32_t most = 0, count = 0;
+/* The most placements that a block touches. They are sorted and apart. */
+static uint32_t count_segments(const weights *w) {
+    uint32_t most = 1, first = 0;
     for (uint32_t i = 0; i < w->placement_count; i++) {
-        const placement *p = &w->placements[i], *before = i ? p - 1 : p;
-        bool same_block = p->shard == before->shard &&
-                          p->offset / RDRR_BLOCK_BYTES == before->offset / RDRR_BLOCK_BYTES;
-        count = same_block ? count + 1 : 1;
-        if (count > most) most = count;
+        const placement *p = &w->placements[i], *q = &w->placements[first];
+        uint64_t block = p->offset / RDRR_BLOCK_BYTES;
+        while (q->shard != p->shard || (q->offset + q->bytes - 1) / RDRR_BLOCK_BYTES < block)
+            q = &w->placements[++first];
+        if (i - first + 1 > most) most = i - first + 1;
     }
-    return most + 1;
+    return most;
 }
 
 doppler_status loader_init(error *e, loader *l, arena *a, const manifest *m, const weights *w,
@@ -25,9 +25,9 @@ doppler_status loader_init(error *e, loader *l, arena *a, const manifest *m, con
     l->hashes = arena_alloc(a, (size_t)m->hashes.bytes);
     l->tokenizer = arena_alloc(a, (size_t)m->tokenizer.bytes);
     bool room = l->hashes && l->tokenizer;
-    l->most_segments = most_segments(w);
+    l->segments = count_segments(w);
     for (uint32_t i = 0; i < LOAD_OUTSTANDING; i++) {
-        l->slot[i].segments = arena_array(a, l->most_segments, sizeof(doppler_segment));
+        l->slot[i].segments = arena_array(a, l->segments, sizeof(doppler_segment));
         room = room && l->slot[i].segments;
     }
     if (!room)
@@ -58,7 +58,7 @@ static uint32_t cut_segments(loader *l, uint64_t start, uint32_t bytes, doppler_
         uint64_t place = p->to + (from - p->offset);
         gpu_buffer buffer = l->w->buffers[p->buffer];
         char *host = gpu_buffer_host(l->g, buffer);
-        assert(count < l->most_segments);
+        assert(count < l->segments);
         out[count++] = (doppler_segment){(uint32_t)(from - start), (uint32_t)(to - from),
                                          host ? host + place : NULL, buffer, place};
         if (p->offset + p->bytes <= end) l->next_placement = i + 1;

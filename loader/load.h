@@ -10,7 +10,7 @@ enum { LOAD_OUTSTANDING = 8 };
 
 typedef struct load_slot {
     bool busy;
-    doppler_segment *segments;   /* [most_segments] */
+    doppler_segment *segments;   /* room for every tensor that can touch a block */
     uint32_t bytes;
 } load_slot;
 
@@ -26,7 +26,7 @@ typedef struct loader {
     uint32_t next_placement;     /* first that may reach into the next block */
     uint32_t outstanding;
     uint64_t fed_bytes, total_bytes;
-    uint32_t most_segments;      /* of a block */
+    uint32_t segments;           /* room of each slot */
     load_slot slot[LOAD_OUTSTANDING];
 } loader;
 

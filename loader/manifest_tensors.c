@@ -199,8 +199,8 @@ static doppler_status check_group(manifest_reading *r, rdrr_tensor *const *of, u
         const rdrr_tensor *t = of[model_tensor_index(&m->model, members[i], layer, expert)];
         const rdrr_tensor *same = of[model_tensor_index(&m->model, members[i], layer, 0)];
         if (t->format != same->format)
-            return fail(r->e, DOPPLER_BAD_FILE, RDRR_MANIFEST ": %s of expert %u of layer %u is %s, "
-                        "that of expert 0 %s", roles[t->role].name, expert, layer,
+            return fail(r->e, DOPPLER_BAD_FILE, RDRR_MANIFEST ": %s of expert %u of layer %u is "
+                        "%s, that of expert 0 %s", roles[t->role].name, expert, layer,
                         formats[t->format].name, formats[same->format].name);
         if (!first) first = t->spans;
         for (uint32_t s = 0; s < t->span_count; last = &t->spans[s++])

@@ -289,8 +289,9 @@ static uint64_t parameters(const model_config *m, uint32_t experts) {
     uint64_t total = 0;
     for (uint32_t role = 0; role < ROLE_COUNT; role++) {
         uint32_t rows, cols, copies = model_role_in_expert(m, (tensor_role)role) ? experts : 1;
-        if (model_role_shape(m, (tensor_role)role, &rows, &cols))
-            total += (uint64_t)rows * cols * copies * (roles[role].per_layer ? m->layers : 1);
+        if (!model_role_shape(m, (tensor_role)role, &rows, &cols)) continue;
+        if (m->experts && shapes[role].condition == MLP_BIAS) rows = experts;
+        total += (uint64_t)rows * cols * copies * (roles[role].per_layer ? m->layers : 1);
     }
     return total;
 }

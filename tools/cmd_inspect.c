@@ -21,6 +21,7 @@ enum { MAX_CONFIG_BYTES = 16 << 20 };
 typedef struct entry {
     const char *name, *role, *dtype;     /* role "" when not known */
     uint32_t layer;
+    bool of_expert;                      /* a matrix of one, or those of all */
     char shape[SHAPE_TEXT];              /* "[512, 64]" */
     uint64_t weights, bytes;
 } entry;
@@ -61,6 +62,7 @@ static doppler_status list_package(error *e, const package *p, listing *l) {
         const rdrr_tensor *t = &m->tensors[l->count];
         entry *to = &l->entries[l->count];
         *to = (entry){.name = t->name, .role = roles[t->role].name, .layer = t->layer,
+                      .of_expert = model_role_in_expert(l->model, t->role),
                       .dtype = formats[t->format].name, .bytes = t->bytes,
                       .weights = (uint64_t)t->rows * t->cols};
         snprintf(to->shape, sizeof to->shape, "[%" PRIu32 ", %" PRIu32 "]", t->rows, t->cols);
@@ -124,6 +126,7 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
                                       &to->layer) == HF_NAME_ROLE;
             to->name = t->name;
             to->role = known ? roles[role].name : "";
+            to->of_expert = known && l->model && model_role_in_expert(l->model, role);
             to->dtype = safetensors_dtypes[t->dtype].name;
             to->bytes = t->bytes;
             shape_text(t->shape, t->dims, to);
@@ -151,7 +154,10 @@ static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l)
             uint64_t shape[GGUF_MAX_DIMS];
             for (uint32_t d = 0; d < t->dims; d++) shape[d] = t->shape[t->dims - 1 - d];
             *to = (entry){.name = t->name, .role = "", .dtype = t->type->name, .bytes = t->bytes};
-            if (gguf_name_role(l->about.architecture, t->name, &role, &to->layer)) to->role = roles[role].name;
+            if (gguf_name_role(l->about.architecture, t->name, &role, &to->layer)) {
+                to->role = roles[role].name;
+                to->of_expert = l->model && model_role_in_expert(l->model, role);
+            }
             shape_text(shape, t->dims, to);
         }
     return DOPPLER_OK;
@@ -209,10 +215,20 @@ static uint64_t sum_bytes(const listing *l) {
     return bytes;
 }
 
-/* Of experts, the part that a token uses. */
+/* Of one expert, in a model that the engine knows. */
+static uint64_t expert_bytes(const listing *l) {
+    uint64_t bytes = 0;
+    if (!l->model || !l->model->experts) return 0;
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->entries[i].of_expert) bytes += l->entries[i].bytes;
+    return bytes / l->model->layers / l->model->experts;
+}
+
+/* Of experts, the part that a token uses; found by name where the engine does not know it. */
 static uint64_t sum_active(const listing *l) {
     const summary *a = &l->about;
     uint64_t weights = 0;
+    if (l->model && l->model->experts) return model_active_parameters(l->model);
     for (uint32_t i = 0; i < l->count; i++) {
         const entry *t = &l->entries[i];
         bool expert = a->experts && (strstr(t->name, ".experts.") || strstr(t->name, "_exps."));
@@ -245,6 +261,8 @@ static void print_summary(const listing *l) {
     if (a->experts)
         printf("  experts       %" PRIu32 " a layer, %" PRIu32 " for a token: %.3f M parameters "
                "active\n", a->experts, a->experts_used, (double)sum_active(l) / 1e6);
+    if (expert_bytes(l))
+        printf("                %s each\n", bytes_text((double)expert_bytes(l), weights));
     if (a->sliding_layers)
         printf("  attention     %" PRIu32 " layers see the last %" PRIu32 " positions, %" PRIu32
                " all\n", a->sliding_layers, a->window, a->layers - a->sliding_layers);
@@ -318,8 +336,8 @@ static void json_summary(text *t, const listing *l) {
     json_text(t, "architecture", a->architecture);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         text_format(t, ", \"%s\": %" PRIu32, numbers[i].key, numbers[i].value);
-    text_format(t, ", \"tied_head\": %s}, \"active_parameters\": %" PRIu64,
-                a->tied_head ? "true" : "false", sum_active(l));
+    text_format(t, ", \"tied_head\": %s}, \"active_parameters\": %" PRIu64 ", \"expert_bytes\": %"
+                PRIu64, a->tied_head ? "true" : "false", sum_active(l), expert_bytes(l));
     text_format(t, ", \"gpu\": {\"weights_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
                 ", \"context\": %" PRIu32 "}", sum_bytes(l), summary_kv_bytes(a, l->context),
                 l->context);

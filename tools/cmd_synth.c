@@ -1,7 +1,5 @@
 /* cmd_synth.c - `doppler synth`: random weights at a real model's shape, as a Hugging Face folder,
  * an RDRR package or a GGUF file, streamed. The same seed gives the same weights in every form. */
-#include "bridge/hf_config.h"
-#include "bridge/hf_names.h"
 #include "storage/files.h"
 #include "storage/threads.h"
 #include "tokenizer/tokenizer.h"
@@ -116,46 +114,17 @@ static doppler_status make_safetensors(error *e, job *j) {
 
 /* ---- RDRR package: the folder as the converter would find it */
 
-typedef struct found {
-    arena memory;
-    model_config model;
-    safetensors *files;
-    source_tensor *sources;
-    uint32_t source_count;
-    text config, generation, tokenizer_json, tokenizer;
-} found;
-
-static doppler_status find_model(error *e, const synth *s, found *f) {
-    synth_config(s, &f->config);
-    synth_generation_config(s, &f->generation);
-    f->files = arena_array(&f->memory, s->file_count, sizeof *f->files);
-    if (f->config.failed || f->generation.failed || !f->files)
-        return fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name);
-    doppler_status status = hf_config_parse(
-        e, (hf_text){f->config.data, f->config.bytes},
-        (hf_text){f->generation.data, f->generation.bytes}, &f->model);
-    for (uint32_t i = 0; !status && i < s->file_count; i++) {
-        const synth_file *file = &s->files[i];
-        status = safetensors_parse(e, &f->memory, file->name, file->header + SAFETENSORS_PREFIX,
-                                   (size_t)file->header_bytes - SAFETENSORS_PREFIX, file->bytes,
-                                   &f->files[i]);
-    }
-    if (status) return status;
-    uint32_t vision;
-    return hf_sources(e, &f->memory, &f->model, f->files, s->file_count, &f->sources,
-                      &f->source_count, &vision);
-}
-
-static doppler_status compile_tokenizer(error *e, const synth *s, found *f) {
+static doppler_status compile_tokenizer(error *e, const synth *s, text *out) {
     tokenizer *t = NULL;
-    synth_tokenizer(s, &f->tokenizer_json);
-    if (f->tokenizer_json.failed) return fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name);
-    doppler_status status = tokenizer_read_json(e, f->tokenizer_json.data,
-                                                f->tokenizer_json.bytes, &t);
+    text json = {0};
+    synth_tokenizer(s, &json);
+    doppler_status status = json.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name)
+                                        : tokenizer_read_json(e, json.data, json.bytes, &t);
+    text_free(&json);
     if (status) return status;
-    tokenizer_compile(t, &f->tokenizer);
+    tokenizer_compile(t, out);
     tokenizer_close(t);
-    return f->tokenizer.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
+    return out->failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
 }
 
 static doppler_status read_synth(error *e, void *user, const convert_step *step) {
@@ -166,14 +135,15 @@ static doppler_status read_synth(error *e, void *user, const convert_step *step)
 }
 
 static doppler_status make_rdrr(error *e, job *j) {
-    found f = {0};
+    synth_model m;
+    text tokenizer = {0};
     convert *c = NULL;
-    doppler_status status = find_model(e, &j->s, &f);
-    if (!status) status = compile_tokenizer(e, &j->s, &f);
+    doppler_status status = synth_model_read(e, &j->s, &m);
+    if (!status) status = compile_tokenizer(e, &j->s, &tokenizer);
     if (!status) {
         convert_input input = {
-            .model = &f.model, .sources = f.sources, .source_count = f.source_count,
-            .tokenizer = f.tokenizer.data, .tokenizer_bytes = f.tokenizer.bytes,
+            .model = &m.model, .sources = m.sources, .source_count = m.source_count,
+            .tokenizer = tokenizer.data, .tokenizer_bytes = tokenizer.bytes,
             .chat_template = "", .name = j->shape, .source = "random weights",
             .target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
         status = convert_create(e, &input, &c);
@@ -181,11 +151,8 @@ static doppler_status make_rdrr(error *e, job *j) {
     const package_job job = {.out = j->out, .read = read_synth, .user = j, .quiet = j->quiet};
     if (!status) status = package_write(e, c, &job);
     convert_destroy(c);
-    text_free(&f.config);
-    text_free(&f.generation);
-    text_free(&f.tokenizer_json);
-    text_free(&f.tokenizer);
-    arena_free(&f.memory);
+    text_free(&tokenizer);
+    synth_model_free(&m);
     return status;
 }
 

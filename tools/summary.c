@@ -46,7 +46,8 @@ static void complete(summary *s, uint32_t period) {
 void summary_of_model(const model_config *m, summary *s) {
     *s = (summary){.layers = m->layers, .dim = m->dim, .hidden = m->hidden, .heads = m->heads,
                    .kv_heads = m->kv_heads, .head_dim = m->head_dim, .vocab = m->vocab,
-                   .context = m->context, .window = m->window, .tied_head = m->tied_head};
+                   .context = m->context, .window = m->window, .experts = m->experts,
+                   .experts_used = m->experts_used, .tied_head = m->tied_head};
     for (uint32_t i = 0; i < m->layers; i++)
         s->sliding_layers += m->layer_kinds[i] == LAYER_SLIDING;
     snprintf(s->architecture, sizeof s->architecture, "%s", m->architecture);

@@ -5,6 +5,7 @@
 #define TOOLS_SYNTH_H
 
 #include "bridge/safetensors.h"
+#include "bridge/source.h"
 #include "memory/arena.h"
 #include "memory/text.h"
 #include "tools/shapes.h"
@@ -67,6 +68,18 @@ void synth_generation_config(const synth *s, text *out);
 void synth_tokenizer(const synth *s, text *out);
 void synth_tokenizer_config(const synth *s, text *out);
 void synth_index(const synth *s, text *out);     /* model.safetensors.index.json */
+
+/* What the converter makes of the folder. */
+typedef struct synth_model {
+    arena memory;                /* owned; holds everything below */
+    model_config model;
+    source_tensor *sources;      /* in package order */
+    uint32_t source_count;
+} synth_model;
+
+/* synth_model_free whether it succeeded or not. */
+doppler_status synth_model_read(error *e, const synth *s, synth_model *out);
+void synth_model_free(synth_model *m);
 
 /* Token `id` of synth_tokenizer: a byte, a special token, or a word that no text gives. Returns
  * whether it is special. spelled: in the byte-level alphabet of GPT-2. */

@@ -4,8 +4,9 @@
 
 #include "tools/synth.h"
 
-/* Matrices in BF16, vectors in F32. out: a file, which must not exist. Unless quiet, shows progress
- * and tells at the end what was made. UNSUPPORTED: shapes that are not of GGUF's "llama". */
+/* Matrices in BF16, GPT-OSS's experts in MXFP4, vectors and routers in F32. out: a file, which must
+ * not exist. Unless quiet, shows progress and tells at the end what was made. UNSUPPORTED: shapes
+ * of Gemma. */
 doppler_status synth_gguf(error *e, const synth *s, const char *out, bool quiet);
 
 #endif

@@ -32,6 +32,20 @@ test('bytes on the GPU are those of the package', () => {
     assert.equal(seen.quantization, 'q4_k_m');
 });
 
+test('a package of experts says how many there are, and the bytes of one', () => {
+    const seen = inspect(converted(join(root, 'tests', 'fixtures', 'micro', 'mixtral'),
+        'micro-mixtral', 'keep'));
+    assert.equal(seen.model.experts, 4);
+    assert.equal(seen.model.experts_used, 2);
+    assert.equal(seen.parameters, 254784);
+    assert.equal(seen.active_parameters, 254784 - 2 * 2 * 3 * 96 * 64);
+    assert.equal(seen.expert_bytes, 3 * 96 * 64 * 2);
+    const gptoss = inspect(converted(join(root, 'tests', 'fixtures', 'micro', 'gptoss'),
+        'micro-gptoss', 'keep'));
+    // 3 of 6 experts in 2 layers leave out gate, up and down with their biases.
+    assert.equal(gptoss.active_parameters, 398260 - 2 * 3 * (3 * 64 * 96 + 2 * 64 + 96));
+});
+
 const KV = 2 * 2;                // K and V, 2 bytes a number
 const cases = [
     { path: 'micro/gemma3', kv: (5 * (8 + 512) + 1024) * KV * 64, parameters: 561888,

@@ -77,6 +77,25 @@ static void add_tensor(maker *m, const char *name, uint32_t type, uint64_t cols,
     m->tensor_count++;
 }
 
+/* The same of several experts, in one tensor. */
+static void add_experts(maker *m, const char *name, uint32_t type, uint64_t cols, uint64_t rows,
+                        uint32_t experts) {
+    if (experts == 1) {
+        add_tensor(m, name, type, cols, rows);
+        return;
+    }
+    string(&m->infos, name);
+    number(&m->infos, 3, 4);
+    number(&m->infos, cols, 8);
+    number(&m->infos, rows, 8);
+    number(&m->infos, experts, 8);
+    number(&m->infos, type, 4);
+    number(&m->infos, m->data_bytes, 8);
+    uint64_t blocks = cols / ggml_types[type].block_weights * rows * experts;
+    m->data_bytes += (blocks * ggml_types[type].block_bytes + 31) / 32 * 32;
+    m->tensor_count++;
+}
+
 static void finish(maker *m) {
     text_add(&m->file, "GGUF", 4);
     number(&m->file, 3, 4);
@@ -370,6 +389,15 @@ static void rope_freqs_become_the_ropes_factors(void **state) {
 typedef void (*change_fn)(maker *m);
 static void no_change(maker *m) { (void)m; }
 static void experts(maker *m) { add_u32(m, "llama.expert_count", 8); }
+static void shared_expert(maker *m) { add_u32(m, "llama.expert_shared_count", 1); }
+static void sigmoid_router(maker *m) {
+    experts(m);
+    add_u32(m, "llama.expert_used_count", 2);
+    add_u32(m, "llama.expert_gating_func", 2);
+}
+static void stacked_but_dense(maker *m) {
+    add_tensor(m, "blk.0.ffn_up_exps.weight", F32, 64, 96);
+}
 static void yarn(maker *m) { add_string(m, "llama.rope.scaling.type", "yarn"); }
 static void partly_rotated(maker *m) { add_u32(m, "llama.rope.dimension_count", 16); }
 static void unknown_tensor(maker *m) { add_tensor(m, "blk.0.attn_qkv.weight", F32, 32, 2); }
@@ -382,7 +410,10 @@ static void what_is_not_known_is_refused_by_name(void **state) {
     (void)state;
     static const struct { change_fn change; doppler_status status; const char *says; } cases[] = {
         {no_change, DOPPLER_OK, ""},
-        {experts, DOPPLER_UNSUPPORTED, "llama.expert_count is 8"},
+        {experts, DOPPLER_BAD_FILE, "llama.expert_used_count"},
+        {shared_expert, DOPPLER_UNSUPPORTED, "llama.expert_shared_count is 1"},
+        {sigmoid_router, DOPPLER_UNSUPPORTED, "llama.expert_gating_func is 2"},
+        {stacked_but_dense, DOPPLER_BAD_FILE, "\"blk.0.ffn_up_exps.weight\" does not belong"},
         {yarn, DOPPLER_UNSUPPORTED, "llama.rope.scaling.type is \"yarn\""},
         {partly_rotated, DOPPLER_UNSUPPORTED, "16 of them rotated"},
         {unknown_tensor, DOPPLER_UNSUPPORTED, "tensor \"blk.0.attn_qkv.weight\" is not known"},
@@ -404,6 +435,85 @@ static void what_is_not_known_is_refused_by_name(void **state) {
         if (!strstr(e.message, cases[i].says)) fail_msg("%s", e.message);
         arena_free(&a);
     }
+}
+
+/* Mixtral of one layer, its experts stacked or, as in older files, each a tensor. */
+static void small_mixtral(maker *m, bool stacked) {
+    static const struct { const char *name; uint32_t cols, rows; } matrices[] = {
+        {"gate", 64, 96}, {"up", 64, 96}, {"down", 96, 64}};
+    char name[64];
+    small_model(m, true, Q4_0);
+    text_free(&m->infos);                /* its metadata; tensors of its own */
+    m->data_bytes = 0;
+    m->tensor_count = 0;
+    add_u32(m, "llama.expert_count", 4);
+    add_u32(m, "llama.expert_used_count", 2);
+    add_tensor(m, "token_embd.weight", Q4_0, 64, 10);
+    add_tensor(m, "blk.0.attn_q.weight", Q4_0, 64, 64);
+    add_tensor(m, "blk.0.attn_k.weight", Q4_0, 64, 32);
+    add_tensor(m, "blk.0.attn_v.weight", Q4_0, 64, 32);
+    add_tensor(m, "blk.0.attn_output.weight", Q4_0, 64, 64);
+    add_tensor(m, "blk.0.attn_norm.weight", F32, 64, 0);
+    add_tensor(m, "blk.0.ffn_norm.weight", F32, 64, 0);
+    add_tensor(m, "blk.0.ffn_gate_inp.weight", F32, 64, 4);
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+        for (uint32_t x = 0; x < (stacked ? 1 : 4); x++) {
+            if (stacked) snprintf(name, sizeof name, "blk.0.ffn_%s_exps.weight", matrices[i].name);
+            else snprintf(name, sizeof name, "blk.0.ffn_%s.%u.weight", matrices[i].name, x);
+            add_experts(m, name, Q4_0, matrices[i].cols, matrices[i].rows, stacked ? 4 : 1);
+        }
+    add_tensor(m, "output_norm.weight", F32, 64, 0);
+}
+
+/* Both forms are the same tensors, in groups of an expert; their bytes follow each other. */
+static void experts_are_read_stacked_and_apart(void **state) {
+    (void)state;
+    for (int stacked = 0; stacked < 2; stacked++) {
+        maker m;
+        arena a = {0};
+        error e;
+        model_config c;
+        source_tensor *s;
+        uint32_t count;
+        small_mixtral(&m, stacked);
+        if (model_of(&e, &a, &m, &c, &s, &count)) fail_msg("%s", e.message);
+        assert_string_equal(c.architecture, "mixtral");
+        assert_int_equal(c.experts, 4);
+        assert_int_equal(c.experts_used, 2);
+        assert_int_equal(count, 1 + 7 + 12 + 1);
+        uint32_t first = 0;
+        while (s[first].role != ROLE_FFN_GATE) first++;
+        assert_int_equal(s[first - 1].role, ROLE_ROUTER);
+        for (uint32_t i = 0; i < 12; i++) {
+            const source_tensor *t = &s[first + i];
+            assert_int_equal(t->role, ROLE_FFN_GATE + i % 3);
+            assert_int_equal(t->expert, i / 3);
+            assert_int_equal(t->bytes, 96 * 64 / 32 * 18);
+            assert_int_equal(t->offset, s[first + i % 3].offset + i / 3 * t->bytes);
+        }
+        for (uint32_t i = 0; i < count; i++)
+            assert_int_equal(s[i].interleaved_head,
+                             s[i].role == ROLE_ATTN_Q || s[i].role == ROLE_ATTN_K ? 32 : 0);
+        arena_free(&a);
+    }
+}
+
+/* A window in a file of LLaMA's kind, which has no pattern, is of all layers. */
+static void a_window_without_a_pattern_slides_all_layers(void **state) {
+    (void)state;
+    maker m;
+    arena a = {0};
+    error e;
+    model_config c;
+    source_tensor *s;
+    uint32_t count;
+    small_model(&m, true, F32);
+    add_u32(&m, "llama.attention.sliding_window", 48);
+    if (model_of(&e, &a, &m, &c, &s, &count)) fail_msg("%s", e.message);
+    assert_int_equal(c.window, 48);
+    assert_int_equal(c.layer_kinds[0], LAYER_SLIDING);
+    assert_true(c.rope[LAYER_SLIDING].theta == 20000);
+    arena_free(&a);
 }
 
 static void a_file_without_a_model_is_refused(void **state) {
@@ -495,6 +605,8 @@ int main(void) {
         cmocka_unit_test(metadata_describe_the_model),
         cmocka_unit_test(rope_freqs_become_the_ropes_factors),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
+        cmocka_unit_test(experts_are_read_stacked_and_apart),
+        cmocka_unit_test(a_window_without_a_pattern_slides_all_layers),
         cmocka_unit_test(a_file_without_a_model_is_refused),
         cmocka_unit_test(public_malformed_files_are_judged_right),
     };
