@@ -50,7 +50,9 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
  * experts]. */
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims);
-/* Slots by expert, for op_project_experts with more than one token; routing has
+/* Whether so many slots are sorted by expert, for tiles; few go one by one. */
+bool op_sorts_experts(uint32_t slots, uint32_t experts);
+/* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
  * op_routing_words(). */
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
                      uint32_t experts);
@@ -60,7 +62,7 @@ typedef struct op_experts {
     uint32_t experts, used;
     uint32_t share;              /* slots of a row of x: used, or 1 */
     gpu_buffer ids;              /* u32 [tokens, used] */
-    gpu_buffer routing;          /* used when there is more than one token */
+    gpu_buffer routing;          /* used where op_sorts_experts() */
 } op_experts;
 
 /* y[s * y_stride + y_first + r] = W[e, r, :] . x[s / share, :] + bias[e, r] for slot s of expert e,

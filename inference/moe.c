@@ -3,10 +3,10 @@
  *   l = router(h),  E = the used largest of l,  p = softmax of l over E
  *   y (+)= sum over e in E, by falling l, of p[e] down_e(act(gate_e) * up_e)
  *
- * A slot is one expert of one token, slot t * used + r token t's r-th. All slots of one token are a
- * dispatch; those of many are first sorted by expert. The routing stays on the device: nothing is
- * read back, and no dispatch depends on it but by ending early. Shazeer et al. 2017; Jiang et al.
- * 2024 (Mixtral); OpenAI 2025 (gpt-oss). */
+ * A slot is one expert of one token, slot t * used + r token t's r-th. A projection is one dispatch
+ * for all slots, many of which are sorted by expert first. The routing stays on the device: nothing
+ * is read back, and no dispatch depends on it but by ending early. Shazeer et al. 2017; Jiang et
+ * al. 2024 (Mixtral); OpenAI 2025 (gpt-oss). */
 #include "inference/engine.h"
 
 _Static_assert(MODEL_MAX_EXPERTS <= ROUTE_MAX_EXPERTS && MODEL_MAX_EXPERTS_USED <= ROUTE_MAX_USED,
@@ -41,7 +41,7 @@ static void route(const doppler_session *s, uint32_t layer, uint32_t tokens) {
              (struct route_dims){m->experts, used});
     mark(s, "experts", layer, b->experts, tokens, used, true);
     mark(s, "expert_weights", layer, b->expert_weights, tokens, used, false);
-    if (tokens > 1)
+    if (op_sorts_experts(tokens * used, m->experts))
         op_expert_tiles(session_ops(s), b->routing, b->experts, tokens * used, m->experts);
 }
 

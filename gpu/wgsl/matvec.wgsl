@@ -1,4 +1,4 @@
-// matvec.wgsl - y = W x for one token, or for one token's slots, each with its expert's W.
+// matvec.wgsl - y = W x for one token, or for a few slots, each with its expert's W.
 //
 //   y[s * y_stride + y_first + r] = (ADD: itself +) sum over i of W[m, r, i] x[s / share, i]
 //                                   (+ BIAS: vectors[bias + m * rows + r])

@@ -49,7 +49,8 @@ static bool is_result(const kernel_case *c, size_t i) {
 /* ---- recording */
 
 static void record_by_hand(op_context o, const gpu_buffer *b, const projection *p) {
-    bool is_matvec = p->tokens == 1;
+    bool is_matvec =
+        p->experts ? !op_sorts_experts(slots_of(p), p->experts) : p->tokens == 1;
     struct project_dims dims = {
         .rows = p->rows, .k = p->k, .tokens = slots_of(p), .y_first = p->y_first,
         .y_stride = stride_of(p), .bias = BIAS_AT, .matrices = matrices_of(p),
