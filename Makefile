@@ -33,7 +33,7 @@ WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 .DEFAULT_GOAL := all
 all: native wasm
 native: $(B)/doppler
-wasm: $(B)/doppler.wasm
+wasm: $(B)/doppler.wasm $(B)/jinja.js
 tests: all $(UNIT:%.c=$(B)/san/%) $(FUZZ:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
 fuzz: $(FUZZ:tests/fuzz/%.c=$(B)/fuzz/%)
 
@@ -66,7 +66,7 @@ check: setup
 	@$(MAKE) --no-print-directory -s -j2 tests fuzz
 	@node tests/run.mjs --long $(RINGS)
 
-size: $(B)/doppler.wasm
+size: $(B)/doppler.wasm $(B)/jinja.js
 	@node tools/size.mjs
 
 $(B)/embed: tools/embed.c
@@ -106,6 +106,15 @@ $(B)/san/doppler: $(SAN_O) $(call obj,san,$(TOOLS))
 	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
 $(B)/doppler.wasm: $(WASM_O)
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+
+# The engine of chat templates, where a page finds it without a bundler or an import map.
+JINJA := node_modules/@huggingface/jinja
+$(B)/jinja.js: $(JINJA)/dist/index.js package-lock.json
+	@mkdir -p $(@D)
+	@{ echo '/*! @huggingface/jinja' && cat $(JINJA)/LICENSE && echo '*/' && cat $<; } > $@ || \
+		{ rm -f $@; false; }
+$(JINJA)/dist/index.js:
+	@sh tools/setup.sh
 
 # Unit tests: one program a file, cmocka, under ASan + UBSan.
 $(B)/san/tests/unit/%: $(B)/san/tests/unit/%.o $(B)/san/tests/package.o $(SAN_O) $(call obj,san,$(filter-out tools/doppler.c,$(TOOLS)))

@@ -1,6 +1,7 @@
 /* gguf_model.c - see gguf_model.h. Keys and names as in llama.cpp's src/llama-arch.cpp; what they
  * mean as in its src/llama-model.cpp. */
 #include "bridge/gguf_model.h"
+#include "bridge/chat_template.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -240,7 +241,7 @@ static void add_stop(model_config *m, uint32_t id) {
  * end in their metadata. Source: llama.cpp, src/llama-vocab.cpp, special_eog_ids. */
 static void find_stops(const gguf *g, model_config *m) {
     static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>",
-                                        "<end_of_turn>", "<|return|>", "<|call|>"};
+                                        "<end_of_turn>", "<|return|>", "<|call|>", "<|endoftext|>"};
     const gguf_kv *tokens = gguf_find(g, "tokenizer.ggml.tokens");
     if (!tokens || !tokens->is_array || tokens->type != GGUF_STRING) return;
     const uint8_t *at = tokens->data;
@@ -320,6 +321,12 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
 
 doppler_status gguf_chat_template(error *e, arena *a, const gguf *g, const char **out) {
     bool found;
+    const char *tool_use = "";
     *out = "";
-    return gguf_string(e, a, g, "tokenizer.chat_template", out, &found);
+    doppler_status status = gguf_string(e, a, g, "tokenizer.chat_template", out, &found);
+    if (!status)
+        status = gguf_string(e, a, g, "tokenizer.chat_template.tool_use", &tool_use, &found);
+    if (status) return status;
+    *out = chat_template_join(a, *out, tool_use);
+    return *out ? DOPPLER_OK : fail(e, DOPPLER_NO_MEMORY, "%s: no memory", g->file);
 }

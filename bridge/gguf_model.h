@@ -13,7 +13,8 @@ doppler_status gguf_model(error *e, arena *a, const gguf *files, uint32_t count,
                           const uint8_t *rope_factors, model_config *out,
                           source_tensor **sources, uint32_t *source_count);
 
-/* The template in the metadata; "" when there is none. *out lives in a. */
+/* The template in the metadata, joined with the one for tools; "" when there is none. *out lives in
+ * a. */
 doppler_status gguf_chat_template(error *e, arena *a, const gguf *g, const char **out);
 
 #endif

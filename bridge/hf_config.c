@@ -2,6 +2,7 @@
  * classes put there: a table of defaults for each family. Configs come in two spellings: rope_theta
  * + rope_scaling (released checkpoints) and rope_parameters (newer writers). */
 #include "bridge/hf_config.h"
+#include "bridge/chat_template.h"
 #include "memory/json.h"
 #include <math.h>
 #include <stdio.h>
@@ -456,22 +457,34 @@ doppler_status hf_config_parse(error *e, hf_text config, hf_text generation, mod
 
 /* ---- chat template */
 
-doppler_status hf_chat_template(error *e, arena *a, hf_text tokenizer_config, const char **out) {
-    static const char file[] = "tokenizer_config.json";
-    arena tree = {0};
-    json *root;
-    doppler_status status = json_parse(e, &tree, file, tokenizer_config.data,
-                                       tokenizer_config.bytes, &root);
-    const json *found = status ? NULL : said(root, "chat_template");
+/* The template of this name in a list of them, or the only one. NULL: no memory. */
+static const char *named_template(error *e, arena *a, const char *file, const json *found,
+                                  const char *name, doppler_status *status) {
     if (found && found->type == JSON_ARRAY) {
         const json *named = found->first;
-        while (named && !json_is(json_get(named, "name"), "default")) named = named->next;
+        while (named && !json_is(json_get(named, "name"), name)) named = named->next;
         found = said(named, "template");
+    } else if (strcmp(name, "default")) {
+        found = NULL;
     }
-    if (found && (found->type != JSON_STRING || strlen(found->text) != found->text_bytes))
-        status = fail(e, DOPPLER_BAD_FILE, "%s: \"chat_template\" is no text", file);
+    if (*status || !found) return "";
+    if (found->type != JSON_STRING || strlen(found->text) != found->text_bytes) {
+        *status = fail(e, DOPPLER_BAD_FILE, "%s: \"chat_template\" is no text", file);
+        return "";
+    }
+    return arena_text(a, found->text, found->text_bytes);
+}
+
+doppler_status hf_chat_template(error *e, arena *a, const char *file, hf_text json_text,
+                                const char **out) {
+    arena tree = {0};
+    json *root;
+    doppler_status status = json_parse(e, &tree, file, json_text.data, json_text.bytes, &root);
+    const json *found = status ? NULL : said(root, "chat_template");
+    const char *plain = named_template(e, a, file, found, "default", &status);
+    const char *tool_use = named_template(e, a, file, found, "tool_use", &status);
     if (!status) {
-        *out = arena_text(a, found ? found->text : "", found ? found->text_bytes : 0);
+        *out = plain && tool_use ? chat_template_join(a, plain, tool_use) : NULL;
         if (!*out) status = fail(e, DOPPLER_NO_MEMORY, "%s: no memory", file);
     }
     arena_free(&tree);

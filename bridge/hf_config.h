@@ -14,8 +14,9 @@ typedef struct hf_text { const char *data; size_t bytes; } hf_text;
  * NO_MEMORY. */
 doppler_status hf_config_parse(error *e, hf_text config, hf_text generation, model_config *out);
 
-/* The chat template of tokenizer_config.json: a string, or the one named "default" of a list.
- * *out lives in a, "" when there is none. */
-doppler_status hf_chat_template(error *e, arena *a, hf_text tokenizer_config, const char **out);
+/* The chat template of a JSON file (tokenizer_config.json, chat_template.json): a string, or those
+ * named "default" and "tool_use" of a list, joined. *out lives in a, "" when there is none. */
+doppler_status hf_chat_template(error *e, arena *a, const char *file, hf_text json,
+                                const char **out);
 
 #endif

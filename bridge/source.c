@@ -40,8 +40,7 @@ bool source_role(const source_names *n, const char *name, tensor_role *role, uin
 
 /* ---- lists */
 
-/* Of the smallest file's smallest tensor: a model that claims many is refused before they have
- * room. */
+/* A config that claims many experts is refused before there is room for them. */
 doppler_status source_list_create(error *e, arena *a, const model_config *m, uint64_t bytes,
                                   source_list *out) {
     uint32_t count = model_tensor_count(m);

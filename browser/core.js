@@ -15,6 +15,7 @@ const DEVICES = { cpu: 0, gpu: 1 };
 const LIMITS = { device: 0, default: 1, '1MiB': 2 };
 const KV = { f16: 0, f32: 1 };
 const PRECISION = { exact: 0, fast: 1 };
+const SPECIAL = { none: 0, all: 1, unmarked: 2 };
 const NO_TOKEN = 0xFFFFFFFF;
 const NO_LAYER = 0xFFFFFFFF;
 
@@ -204,7 +205,10 @@ export class Core {
             const model = ++this.#lastHandle;
             this.#models.set(model, { at, sessions: new Set() });
             return { model, vocab: this.#call('model_vocab', at),
-                context: this.#call('model_context', at) };
+                context: this.#call('model_context', at),
+                chatTemplate: this.#wasm.string(this.#call('model_chat_template', at)),
+                bos: this.#special(at, this.#call('model_bos', at)) ?? '',
+                eos: this.#special(at, this.#call('model_stop', at, 0)) ?? '' };
         } catch (error) {
             stop.abort(error);
             await Promise.allSettled(running);
@@ -313,17 +317,34 @@ export class Core {
         return record;
     }
 
-    /** Ids of a text. special: special tokens in it are recognised; bos: as a text's start. */
+    // The text of a special token; null for all others.
+    #special(at, id) {
+        if (!this.#call('model_is_special', at, id)) return null;
+        return this.#wasm.text(this.#call('model_piece', at, id),
+            this.#call('model_piece_bytes', at, id) >>> 0);
+    }
+
+    /** Texts of all special tokens. */
+    specials({ model }) {
+        const { at } = this.#model(model), texts = new Set();
+        for (let id = this.#call('model_vocab', at) >>> 0; id-- > 0;) {
+            texts.add(this.#special(at, id));
+        }
+        texts.delete(null);
+        return [...texts];
+    }
+
+    /** Ids of a text or its UTF-8. special: see SPECIAL; bos: as a text's start. */
     tokenize({ model, text, special, bos }) {
-        const utf8 = new TextEncoder().encode(text);
+        const utf8 = typeof text === 'string' ? new TextEncoder().encode(text) : text;
         const { at } = this.#model(model);
         const bytes = this.#wasm.put(utf8);
         let room = utf8.byteLength + 16, ids = 0;
         try {
             for (;;) {
                 ids = this.#wasm.malloc(4 * room);
-                const count = this.#call('model_encode', at, bytes, utf8.byteLength, bos, special,
-                    ids, room) >>> 0;
+                const count = this.#call('model_encode', at, bytes, utf8.byteLength, bos,
+                    choice(SPECIAL, 'special', special), ids, room) >>> 0;
                 if (count === 0xFFFFFFFF) throw new DopplerError('NO_MEMORY', 'encoding a text');
                 if (count <= room) {
                     return new Uint32Array(this.#wasm.u8.slice(ids, ids + 4 * count).buffer);
@@ -427,13 +448,15 @@ export class Core {
         }
     }
 
-    /** emit({ prompt: ids }) once, then emit({ id, text }) for each token; id is null for the
-     *  last piece of a text that breaks off inside a character. */
-    async generate({ session, prompt, special, bos, maxTokens, sampling }, { signal, emit }) {
+    /** emit({ prompt: ids }) once, then emit({ id, text, special }) for each token; id is null for
+     *  text that was held back until the end; special: the literal text of a special token. */
+    async generate({ session, prompt, special, bos, maxTokens, stop, sampling },
+        { signal, emit }) {
         const record = this.#session(session);
         const ids = typeof prompt === 'string'
             ? this.tokenize({ model: record.model, text: prompt, special, bos })
             : Uint32Array.from(prompt);
+        const { at } = this.#model(record.model);
         emit({ prompt: ids });
         const start = performance.now();
         let tokens = 0, first = start, last = start;
@@ -442,26 +465,42 @@ export class Core {
                 last = performance.now();
                 if (tokens++ === 0) first = last;
             }
-            emit({ id: id === NO_TOKEN ? null : id, text });
+            emit({ id: id === NO_TOKEN ? null : id, text, special: this.#special(at, id) });
             return !signal.aborted;
         };
-        const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty,
-            seed } = sampling;
         const failure = signal.aborted ? new DopplerError('CANCELLED', 'cancelled before it began')
-            : await this.#runIds(record, ids, signal, (data, ticket) => this.#call('generate',
-                record.at, data, ids.length, temperature, topK, topP, minP, repetitionPenalty,
-                presencePenalty, BigInt.asUintN(64, BigInt(seed)), maxTokens, ticket), token);
+            : await this.#generate(record, ids, { sampling, stop, maxTokens }, signal, token);
+        const ending = (name) => {
+            const value = this.#call(`session_stop_${name}`, record.at) >>> 0;
+            return value === NO_TOKEN ? null : value;
+        };
+        const stopToken = ending('token'), stopString = stop[ending('string')] ?? null;
         const ended = { CANCELLED: 'cancelled', CONTEXT_FULL: 'context' }[failure?.status];
         if (failure && (!ended || (ended === 'context' && ids.length > record.context))) {
             throw failure;
         }
         return {
-            stop: ended ?? (tokens < maxTokens ? 'stop' : 'length'),
-            promptTokens: ids.length, tokens, seed,
+            stop: ended ?? (stopToken !== null || stopString !== null ? 'stop' : 'length'),
+            stopToken, stopString, promptTokens: ids.length, tokens, seed: sampling.seed,
             timeToFirstToken: tokens > 0 ? first - start : null,
             tokensPerSecond: tokens > 1 ? 1000 * (tokens - 1) / (last - first) : null,
             duration: performance.now() - start,
         };
+    }
+
+    async #generate(record, ids, { sampling, stop, maxTokens }, signal, token) {
+        const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty,
+            seed } = sampling;
+        const stops = new TextEncoder().encode(stop.map((text) => `${text}\0`).join(''));
+        const stopsAt = this.#wasm.put(stops);
+        try {
+            return await this.#runIds(record, ids, signal, (data, ticket) => this.#call('generate',
+                record.at, data, ids.length, temperature, topK, topP, minP, repetitionPenalty,
+                presencePenalty, BigInt.asUintN(64, BigInt(seed)), stopsAt, stops.byteLength,
+                maxTokens, ticket), token);
+        } finally {
+            this.#wasm.free(stopsAt);
+        }
     }
 
     /** Logits of every position: [ids.length, vocab] f32. */

@@ -95,12 +95,19 @@ export class Model {
     /** What a session with these options will need, before anything is allocated. */
     memory(options?: SessionOptions): Promise<Memory>;
     session(options?: SessionOptions): Session;
+    /** The model's Jinja template of a conversation; null when it has none. */
+    readonly chatTemplate: string | null;
+    /** Answers a conversation, in a session of the model's own that all its chats share. */
+    chat(messages: readonly Message[], options?: ChatOptions): Reply;
+    /** A conversation as the model's template writes it, without answering. In `ids`, special
+     *  tokens are only what the template itself wrote, unless `trusted`. */
+    render(messages: readonly Message[], options?: RenderOptions): Promise<Rendered>;
     tokenize(text: string, options?: TokenizeOptions): Promise<Uint32Array>;
     /** Closes its sessions and frees the weights. Never fails. */
     close(): Promise<void>;
 }
 
-export interface GenerateOptions extends TokenizeOptions {
+export interface SamplingOptions {
     /** Most tokens to generate. Default: until the model stops or the context is full. */
     maxTokens?: number;
     /** 0 (default): always the likeliest token. */
@@ -117,12 +124,20 @@ export interface GenerateOptions extends TokenizeOptions {
     presencePenalty?: number;
     /** Same seed, same text. Default: a random one, see `stats.seed`. */
     seed?: number | bigint;
+    /** Texts before which the answer ends. */
+    stop?: string | readonly string[];
     signal?: AbortSignal;
 }
+
+export interface GenerateOptions extends TokenizeOptions, SamplingOptions {}
 
 export interface GenerationStats {
     /** 'stop': the model ended its text. 'length': maxTokens. 'context': the session is full. */
     readonly stop: 'stop' | 'length' | 'context' | 'cancelled';
+    /** The id of the stop token that ended it; null when none did. */
+    readonly stopToken: number | null;
+    /** Which of `stop` ended it; null when none did. */
+    readonly stopString: string | null;
     readonly promptTokens: number;
     readonly tokens: number;
     readonly seed: number | bigint;
@@ -136,7 +151,7 @@ export interface GenerationStats {
 
 /** The text of one run, piece by piece. It begins when first asked; leaving the loop cancels. */
 export class Generation implements AsyncIterableIterator<string> {
-    private constructor();
+    protected constructor();
     [Symbol.asyncIterator](): this;
     next(): Promise<IteratorResult<string, undefined>>;
     return(): Promise<IteratorResult<string, undefined>>;
@@ -148,6 +163,89 @@ export class Generation implements AsyncIterableIterator<string> {
     /** Null until the run has ended. */
     readonly stats: GenerationStats | null;
 }
+
+export interface ToolCall {
+    /** Nine letters and digits, as Mistral's templates want. */
+    readonly id: string;
+    readonly type: 'function';
+    readonly function: {
+        readonly name: string;
+        /** An object; the text itself where the model wrote none. */
+        readonly arguments: unknown;
+    };
+}
+
+/** A turn of a conversation. What else a template reads may be given, too. */
+export interface Message {
+    readonly role: string;
+    readonly content?: unknown;
+    readonly thinking?: string;
+    readonly tool_calls?: readonly unknown[];
+    readonly [name: string]: unknown;
+}
+
+/** A turn of the model, to be put behind the messages before it. */
+export interface AssistantMessage extends Message {
+    readonly role: 'assistant';
+    readonly content: string;
+    readonly thinking?: string;
+    /** Of GPT-OSS: what it said on the way to calling tools. */
+    readonly commentary?: string;
+    readonly tool_calls?: readonly ToolCall[];
+}
+
+/** How a model writes thinking and tool calls: GPT-OSS, LLaMA 3, Mistral, Gemma 3, Hermes. */
+export type ReplyFormat = 'plain' | 'harmony' | 'llama' | 'mistral' | 'gemma' | 'hermes';
+
+export interface RenderOptions {
+    /** What the model may call: { type: 'function', function: { name, description, parameters } },
+     *  the form that templates of today read. */
+    tools?: readonly unknown[] | null;
+    documents?: readonly unknown[] | null;
+    /** End with what opens the model's turn. Default true. */
+    addGenerationPrompt?: boolean;
+    /** Instead of the model's own. */
+    template?: string;
+    /** More variables of the template, `reasoning_effort` for example. */
+    variables?: Record<string, unknown>;
+    /** The time that the template is told. */
+    now?: Date;
+    /** Special tokens written out in messages and tools count as such. Only for texts that nobody
+     *  else has written. Default false. */
+    trusted?: boolean;
+}
+
+export interface Rendered {
+    readonly text: string;
+    readonly ids: Uint32Array;
+}
+
+export interface ChatOptions extends RenderOptions, SamplingOptions {
+    /** Default: what the template shows. */
+    format?: ReplyFormat;
+}
+
+export type ReplyEvent =
+    | { readonly type: 'text' | 'thinking' | 'commentary'; readonly text: string }
+    | { readonly type: 'tool_call'; readonly call: ToolCall };
+
+/** One answer in a conversation: the text to show, piece by piece. */
+export class Reply extends Generation {
+    /** The whole prompt as the template wrote it; null until then. */
+    readonly prompt: string | null;
+    /** Answered so far; complete when the loop has ended. */
+    readonly message: AssistantMessage;
+    /** Instead of the loop over texts: thinking and tool calls, too. */
+    events(): AsyncIterableIterator<ReplyEvent>;
+}
+
+/** The message that a whole answer makes, its control tokens spelled out. */
+export function parseReply(text: string, options?: {
+    format?: ReplyFormat;
+    /** The chat template to tell the format from. */
+    template?: string;
+    tools?: readonly unknown[] | null;
+}): AssistantMessage;
 
 /** Rows first .. first + rows - 1 of an intermediate tensor, one for each token; or for each expert
  *  of each token, one behind the other. */
@@ -168,9 +266,14 @@ export class Session {
     private constructor();
     /** Resolves when the memory is there. generate() waits for it by itself. */
     readonly ready: Promise<void>;
+    /** Whether close() was called. */
+    readonly closed: boolean;
     /** Tokens that the session can hold; null before `ready`. */
     readonly context: number | null;
     generate(prompt: string | Iterable<number>, options?: GenerateOptions): Generation;
+    /** Answers a conversation. Each call is given all of it; what the session has already computed
+     *  of it is kept. */
+    chat(messages: readonly Message[], options?: ChatOptions): Reply;
     /** Logits of every position of ids: [ids.length, vocab], row by row. */
     logits(ids: Iterable<number>, options?: { signal?: AbortSignal }): Promise<Float32Array>;
     /** Negative log-likelihood, in nats, of each of ids[1..] given those before it. */

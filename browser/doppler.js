@@ -8,6 +8,7 @@
 // each option means: doppler.d.ts.
 import { DopplerError } from './error.js';
 import { openHere, openWorker } from './link.js';
+import { formatOf, ReplyParser, replyFormats } from './reply.js';
 
 export { DopplerError };
 
@@ -44,6 +45,20 @@ function promptOf(value) {
     if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < NO_LIMIT)) return ids;
     throw bad('prompt', value, 'a text or a list of token ids');
 }
+
+function stopsOf(value) {
+    const stops = typeof value === 'string' ? [value] : Array.from(value ?? []);
+    if (stops.every((text) => typeof text === 'string' && /^[^\0]+$/.test(text))) return stops;
+    throw bad('stop', value, 'texts that are not empty');
+}
+
+function messagesOf(value) {
+    const messages = Array.from(value ?? []);
+    if (messages.length > 0 && messages.every((m) => typeof m?.role === 'string')) return messages;
+    throw bad('messages', value, 'a list of { role, content }, at least one');
+}
+
+const specialOf = (value) => (value ? 'all' : 'none');
 
 // The folder of a package as an absolute URL that ends in a slash.
 async function packageUrl(where) {
@@ -148,17 +163,21 @@ export class Doppler {
 }
 
 export class Model {
-    #link; #model; #forget;
+    #link; #model; #forget; #tokens;
     #sessions = new Set();
+    #specials = null;               // Promise of the texts of all special tokens
+    #chatting = null;               // the session of chat()
     #closed = null;
 
     /** Use doppler.load(). */
-    constructor(link, { model, vocab, context }, forget) {
+    constructor(link, { model, vocab, context, chatTemplate, bos, eos }, forget) {
         this.#link = link;
         this.#model = model;
         this.#forget = forget;
+        this.#tokens = { bos_token: bos, eos_token: eos };
         this.vocab = vocab;
         this.context = context;
+        this.chatTemplate = chatTemplate || null;
     }
 
     memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
@@ -169,15 +188,40 @@ export class Model {
     }
 
     session(options = {}) {
-        const session = new Session(this.#link, this.#options(options),
+        const session = new Session(this.#link, this, this.#options(options),
             () => this.#sessions.delete(session));
         this.#sessions.add(session);
         return session;
     }
 
     tokenize(text, { special = false, bos = true } = {}) {
-        const args = { model: this.#model, text: String(text), special, bos };
+        const args = { model: this.#model, text: String(text), special: specialOf(special), bos };
         return this.#link.call('tokenize', args);
+    }
+
+    async render(messages, { tools = null, documents = null, addGenerationPrompt = true,
+        template = this.chatTemplate, variables = {}, now, trusted = false } = {}) {
+        const given = { messages: messagesOf(messages), tools, documents,
+            add_generation_prompt: addGenerationPrompt };
+        const tokens = { ...this.#tokens };
+        for (const [name, value] of Object.entries(variables)) {
+            (name.endsWith('_token') ? tokens : given)[name] = value;
+        }
+        if (template === null) {
+            throw new DopplerError('UNSUPPORTED', 'the model has no chat template');
+        }
+        this.#specials ??= this.#link.call('specials', { model: this.#model });
+        const { render } = await import('./chat.js');
+        const { text, marked } = render(template, tokens, await this.#specials, given,
+            { now, trusted });
+        const ids = await this.#link.call('tokenize',
+            { model: this.#model, text: marked, special: 'unmarked', bos: false });
+        return { text, ids };
+    }
+
+    chat(messages, options) {
+        if (this.#chatting === null || this.#chatting.closed) this.#chatting = this.session();
+        return this.#chatting.chat(messages, options);
     }
 
     close() {
@@ -193,12 +237,13 @@ export class Model {
 }
 
 export class Session {
-    #link; #opened; #forget;
+    #link; #model; #opened; #forget;
     #closed = null;
 
     /** Use model.session(). */
-    constructor(link, options, forget) {
+    constructor(link, model, options, forget) {
         this.#link = link;
+        this.#model = model;
         this.#forget = forget;
         this.#opened = link.call('createSession', options);
         this.ready = this.#opened.then(() => {});
@@ -207,16 +252,33 @@ export class Session {
         this.#opened.then(({ context }) => { this.context = context; }, () => {});
     }
 
-    generate(prompt, { maxTokens = Infinity, temperature = 0, topK = 0, topP = 0, minP = 0,
-        repetitionPenalty = 0, presencePenalty = 0, seed, signal, special = false,
-        bos = true } = {}) {
+    /** Whether close() was called. */
+    get closed() { return this.#closed !== null; }
+
+    generate(prompt, { special = false, bos = true, signal, ...options } = {}) {
+        const args = { prompt: promptOf(prompt), special: specialOf(special), bos,
+            ...this.#generation(options) };
+        return new Generation((io) => this.#call('generate', args, io), signal);
+    }
+
+    chat(messages, { signal, ...options } = {}) {
+        const args = { special: 'none', bos: false, ...this.#generation(options) };
+        const parser = parserOf(messagesOf(messages),
+            { template: this.#model.chatTemplate ?? '', ...options });
+        return new Reply(async (io, reply) => {
+            const { text, ids } = await this.#model.render(messages, options);
+            reply.prompt = text;
+            return this.#call('generate', { prompt: ids, ...args }, io);
+        }, signal, parser);
+    }
+
+    #generation({ maxTokens = Infinity, temperature = 0, topK = 0, topP = 0, minP = 0,
+        repetitionPenalty = 0, presencePenalty = 0, seed, stop }) {
         const sampling = { temperature: real('temperature', temperature), topK: count('topK', topK),
             topP: real('topP', topP), minP: real('minP', minP),
             repetitionPenalty: real('repetitionPenalty', repetitionPenalty),
             presencePenalty: real('presencePenalty', presencePenalty), seed: seedOf(seed) };
-        const args = { prompt: promptOf(prompt), special, bos, sampling,
-            maxTokens: count('maxTokens', maxTokens) };
-        return new Generation((io) => this.#call('generate', args, io), signal);
+        return { sampling, maxTokens: count('maxTokens', maxTokens), stop: stopsOf(stop) };
     }
 
     logits(ids, { signal } = {}) { return this.#floats('logits', ids, signal); }
@@ -269,37 +331,45 @@ export class Session {
     }
 }
 
+// The parser of a Generation: text as it comes, no special tokens.
+const texts = { push: (text) => (text ? [text] : []), end: () => [] };
+
 /** One run of a model: an async iterator of text that begins when it is first asked. Leaving the
  *  loop cancels. */
 export class Generation {
     promptIds = null;
     ids = [];
     stats = null;
-    #texts;
+    #pieces;
 
-    /** Use session.generate(). */
-    constructor(start, signal) { this.#texts = this.#run(start, signal); }
+    /** Use session.generate(). parser: what becomes of text and special tokens. */
+    constructor(start, signal, parser = texts) { this.#pieces = this.#run(start, signal, parser); }
 
     [Symbol.asyncIterator]() { return this; }
-    next() { return this.#texts.next(); }
-    return(value) { return this.#texts.return(value); }
-    throw(error) { return this.#texts.throw(error); }
+    next() { return this.#pieces.next(); }
+    return(value) { return this.#pieces.return(value); }
+    throw(error) { return this.#pieces.throw(error); }
 
-    async *#run(start, signal) {
+    async *#run(start, signal, parser) {
         signal?.throwIfAborted();
         const stop = new AbortController();
         const abort = () => stop.abort();
         signal?.addEventListener('abort', abort);
         const pieces = [];
         let wake = () => {}, over = false;
-        const emit = ({ prompt, id, text }) => {
+        const emit = ({ prompt, id, text, special }) => {
             if (prompt) this.promptIds = Array.from(prompt);
-            else if (id !== null) this.ids.push(id);
-            if (text) pieces.push(text);
+            else {
+                if (id !== null) this.ids.push(id);
+                pieces.push(...parser.push(text, special));
+            }
             wake();
         };
-        const ended = start({ signal: stop.signal, emit })
-            .then((stats) => { this.stats = stats; })
+        const ended = start({ signal: stop.signal, emit }, this)
+            .then((stats) => {
+                this.stats = stats;
+                pieces.push(...parser.end());
+            })
             .finally(() => { over = true; wake(); });
         ended.catch(() => {});                   // thrown below
         try {
@@ -319,4 +389,47 @@ export class Generation {
             await ended.catch(() => {});
         }
     }
+}
+
+function parserOf(messages, { format, template = '', tools, spelled = false }) {
+    const chosen = format ?? formatOf(template);
+    if (!replyFormats.includes(chosen)) throw bad('format', chosen, replyFormats.join(', '));
+    const callsBefore = messages.reduce((sum, m) => sum + (m.tool_calls?.length ?? 0), 0);
+    return new ReplyParser(chosen, { tools: (tools?.length ?? 0) > 0, spelled, callsBefore });
+}
+
+/** One answer in a conversation: a Generation of the text to show. events() has all of it. */
+export class Reply extends Generation {
+    prompt = null;
+    #parser;
+
+    /** Use model.chat() or session.chat(). */
+    constructor(start, signal, parser) {
+        super(start, signal, parser);
+        this.#parser = parser;
+    }
+
+    /** What was answered so far, as a message; complete when the loop has ended. */
+    get message() { return this.#parser.message; }
+
+    async next() {
+        for (;;) {
+            const { value, done } = await super.next();
+            if (done || value.type === 'text') return { value: done ? value : value.text, done };
+        }
+    }
+
+    /** Instead of the loop over texts. */
+    events() {
+        return { [Symbol.asyncIterator]() { return this; }, next: () => super.next(),
+            return: (value) => super.return(value), throw: (error) => super.throw(error) };
+    }
+}
+
+/** The message that a whole answer makes, control tokens spelled out in it. */
+export function parseReply(text, options = {}) {
+    const parser = parserOf([], { spelled: true, ...options });
+    parser.push(String(text));
+    parser.end();
+    return parser.message;
 }

@@ -25,7 +25,9 @@ _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU 
                    DOPPLER_LIMITS_DEFAULT == 1 && DOPPLER_LIMITS_1MIB == 2 &&
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
-                   DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF,
+                   DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
+                   DOPPLER_SPECIAL_NONE == 0 && DOPPLER_SPECIAL_ALL == 1 &&
+                   DOPPLER_SPECIAL_UNMARKED == 2,
                "browser/core.js");
 
 static void done(doppler_status status, void *user) {
@@ -101,8 +103,33 @@ EXPORT(uint32_t, engine_model_context, const doppler_model *model) {
 }
 
 EXPORT(size_t, engine_model_encode, const doppler_model *model, const char *text, size_t bytes,
-       uint32_t add_bos, uint32_t parse_special, uint32_t *ids, size_t capacity) {
-    return doppler_model_encode(model, text, bytes, add_bos, parse_special, ids, capacity);
+       uint32_t add_bos, uint32_t special, uint32_t *ids, size_t capacity) {
+    return doppler_model_encode(model, text, bytes, add_bos, special, ids, capacity);
+}
+
+EXPORT(const char *, engine_model_chat_template, const doppler_model *model) {
+    return doppler_model_chat_template(model);
+}
+
+EXPORT(uint32_t, engine_model_bos, const doppler_model *model) { return doppler_model_bos(model); }
+
+EXPORT(uint32_t, engine_model_stop, const doppler_model *model, uint32_t i) {
+    return doppler_model_stop(model, i);
+}
+
+EXPORT(uint32_t, engine_model_is_special, const doppler_model *model, uint32_t id) {
+    return doppler_model_is_special(model, id);
+}
+
+EXPORT(const char *, engine_model_piece, const doppler_model *model, uint32_t id) {
+    size_t bytes;
+    return doppler_model_piece(model, id, &bytes);
+}
+
+EXPORT(size_t, engine_model_piece_bytes, const doppler_model *model, uint32_t id) {
+    size_t bytes;
+    doppler_model_piece(model, id, &bytes);
+    return bytes;
 }
 
 /* ---- requests */
@@ -178,15 +205,26 @@ EXPORT(uint32_t, engine_session_position, const doppler_session *s) {
 
 EXPORT(uint32_t, engine_generate, doppler_session *s, const uint32_t *ids, size_t count,
        float temperature, uint32_t top_k, float top_p, float min_p, float repetition_penalty,
-       float presence_penalty, uint64_t seed, uint32_t max_tokens, uint32_t ticket) {
+       float presence_penalty, uint64_t seed, const char *stops, size_t stops_bytes,
+       uint32_t max_tokens, uint32_t ticket) {
     doppler_sampling sampling = {.temperature = temperature,
                                  .top_k = top_k,
                                  .top_p = top_p,
                                  .min_p = min_p,
                                  .repetition_penalty = repetition_penalty,
                                  .presence_penalty = presence_penalty,
-                                 .seed = seed};
+                                 .seed = seed,
+                                 .stops = stops,
+                                 .stops_bytes = stops_bytes};
     return doppler_generate(s, ids, count, &sampling, max_tokens, token, done, as_user(ticket));
+}
+
+EXPORT(uint32_t, engine_session_stop_token, const doppler_session *s) {
+    return doppler_session_stop_token(s);
+}
+
+EXPORT(uint32_t, engine_session_stop_string, const doppler_session *s) {
+    return doppler_session_stop_string(s);
 }
 
 EXPORT(void, engine_cancel, doppler_session *s) { doppler_cancel(s); }

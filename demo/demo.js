@@ -1,6 +1,8 @@
-// demo.js - the storyteller's page: opens a device, loads a package, tells tales.
+// demo.js - the storyteller's page: opens a device, loads a package, tells tales; with a model that
+// has a chat template it talks, too.
 //
-// ?device=cpu|gpu chooses the device, ?model=URL another package than models/stories.
+// ?device=cpu|gpu chooses the device, ?model=URL another package than models/stories, which has
+// only learnt to tell; others with a template start by talking. ?mode=tale|chat chooses.
 import { Doppler, DopplerError } from '../browser/doppler.js';
 
 const OPENINGS = {
@@ -19,9 +21,20 @@ const PLAIN_WORDS = {
     BAD_FILE: 'The model\'s files are damaged.',
     UNSUPPORTED: 'This model or browser is not supported.',
     BAD_ARGUMENT: 'A setting is not allowed.',
-    CONTEXT_FULL: 'The opening is too long for the model.',
+    CONTEXT_FULL: 'This is too long for the model.',
     BUSY: 'The storyteller is still busy.',
     CANCELLED: 'The tale was broken off.',
+};
+// What differs between telling and talking.
+const MODES = {
+    tale: { label: 'How does the tale begin?', button: 'Tell', working: 'Telling…',
+        hint: 'Your tale will appear here.',
+        ends: { stop: 'The end.', length: 'Stopped at the longest length set.',
+            context: 'Stopped: the model can hold no more.' } },
+    chat: { label: 'Your message', button: 'Send', working: 'Answering…',
+        hint: 'The conversation will appear here.',
+        ends: { stop: 'Your turn.', length: 'Stopped at the longest length set.',
+            context: 'Stopped: the model can hold no more. Start anew.' } },
 };
 
 const $ = (id) => document.getElementById(id);
@@ -30,6 +43,8 @@ const modelUrl = new URL(parameters.get('model') ?? '../models/stories/', locati
 
 let doppler = null, session = null;
 let telling = null;                 // AbortController of the tale being told
+let mode = MODES.tale;
+let turns = [];                     // messages of the conversation, the system's left out
 
 // ---- what the page shows
 
@@ -68,7 +83,38 @@ function showFigures({ tokens, tokensPerSecond, timeToFirstToken }) {
 function enable() {
     $('tell').disabled = session === null || telling !== null;
     $('stop').disabled = telling === null;
+    for (const id of ['anew', 'mode-tale', 'mode-chat']) $(id).disabled = telling !== null;
     $('tale').ariaBusy = String(telling !== null);
+}
+
+function paragraph(className, ...content) {
+    const p = Object.assign(document.createElement('p'), { className });
+    p.append(...content);
+    return p;
+}
+
+const span = (className, textContent = '') => Object.assign(document.createElement('span'),
+    { className, textContent });
+
+function clearPage() {
+    turns = [];
+    $('tale').replaceChildren(paragraph('hint', mode.hint));
+}
+
+function setMode(name) {
+    if (mode === MODES[name]) return;
+    mode = MODES[name];
+    const chat = name === 'chat';
+    $(`mode-${name}`).checked = true;
+    $('prompt-label').textContent = mode.label;
+    $('tell').textContent = mode.button;
+    $('openings').hidden = chat;
+    $('anew').hidden = !chat;
+    for (const element of document.querySelectorAll('.of-chat')) element.hidden = !chat;
+    if (chat) $('teller').before($('page'));     // what one writes stands below what was said
+    else $('figures').before($('page'));
+    $('prompt').value = chat ? '' : $('prompt').defaultValue;
+    clearPage();
 }
 
 // ---- loading
@@ -86,6 +132,10 @@ async function load() {
         const opened = model.session();
         await opened.ready;
         session = opened;
+        const talks = model.chatTemplate !== null;
+        $('modes').hidden = !talks;
+        setMode(talks && (parameters.get('mode') ?? (parameters.has('model') ? 'chat' : 'tale'))
+            === 'chat' ? 'chat' : 'tale');
         say('Ready.');
     } catch (error) {
         await doppler?.close();
@@ -113,41 +163,69 @@ function liveFigures(tale, start, first) {
         tokensPerSecond: tokens > 1 && now > first ? 1000 * (tokens - 1) / (now - first) : null });
 }
 
-async function tell() {
-    const prompt = $('prompt').value;
-    const opening = Object.assign(document.createElement('span'),
-        { className: 'opening', textContent: prompt });
-    const text = document.createTextNode('');
-    const paragraph = document.createElement('p');
-    paragraph.append(opening, text);
-    $('tale').replaceChildren(paragraph);
+// Runs what start(signal) gives, an iterator of texts or of events, into take(piece).
+async function run(start, take) {
     $('problem').hidden = true;
     for (const id of ['speed', 'first', 'tokens', 'used-seed']) $(id).textContent = '–';
     telling = new AbortController();
     enable();
-    say('Telling…');
-    let tale = null;
+    say(mode.working);
+    let running = null, failed = false;
     try {
-        tale = session.generate(prompt, { ...settings(), signal: telling.signal });
-        const start = performance.now();
+        running = start(telling.signal);
+        const began = performance.now();
         let first = null;
-        for await (const piece of tale) {
+        for await (const piece of running.events?.() ?? running) {
             first ??= performance.now();
-            text.appendData(piece);
-            liveFigures(tale, start, first);
+            take(piece);
+            liveFigures(running, began, first);
         }
-        say({ stop: 'The end.', length: 'Stopped at the longest length set.',
-            context: 'Stopped: the model can hold no more.' }[tale.stats.stop]);
+        say(mode.ends[running.stats.stop]);
     } catch (error) {
-        if (telling.signal.aborted) say('Stopped.');
-        else showProblem(error);
+        failed = !telling.signal.aborted;
+        if (failed) showProblem(error);
+        else say('Stopped.');
     }
-    if (tale?.stats) {
-        showFigures(tale.stats);
-        $('used-seed').textContent = tale.stats.seed;
+    if (running?.stats) {
+        showFigures(running.stats);
+        $('used-seed').textContent = running.stats.seed;
     }
     telling = null;
     enable();
+    return failed ? null : running;
+}
+
+async function tell() {
+    const prompt = $('prompt').value, text = document.createTextNode('');
+    $('tale').replaceChildren(paragraph('', span('opening', prompt), text));
+    await run((signal) => session.generate(prompt, { ...settings(), signal }),
+        (piece) => text.appendData(piece));
+}
+
+async function talk() {
+    const message = { role: 'user', content: $('prompt').value };
+    if (!message.content.trim()) return;
+    if (turns.length === 0) $('tale').replaceChildren();
+    const thinking = span('thinking'), text = document.createTextNode('');
+    const asked = paragraph('user', message.content), answer = paragraph('model', thinking, text);
+    $('tale').append(asked, answer);
+    $('prompt').value = '';
+    const system = $('system').value.trim();
+    const messages = [...(system ? [{ role: 'system', content: system }] : []), ...turns, message];
+    const reply = await run((signal) => session.chat(messages, { ...settings(), signal }),
+        ({ type, text: piece }) => {
+            if (type === 'thinking') thinking.textContent += piece;
+            else text.appendData(piece ?? '');
+            answer.scrollIntoView({ block: 'end' });
+        });
+    if (reply !== null) {
+        turns.push(message, reply.message);
+        return;
+    }
+    asked.remove();                              // as if it had not been asked
+    answer.remove();
+    $('prompt').value = message.content;
+    if (turns.length === 0) clearPage();
 }
 
 // ---- the controls
@@ -168,7 +246,7 @@ for (const id of ['temperature', 'top-p']) {
 }
 $('teller').addEventListener('submit', (event) => {
     event.preventDefault();
-    if (!$('tell').disabled) tell();
+    if (!$('tell').disabled) (mode === MODES.chat ? talk : tell)();
 });
 // A wrong setting must be seen to be corrected.
 $('teller').addEventListener('invalid', () => { $('settings').open = true; }, true);
@@ -178,7 +256,12 @@ $('prompt').addEventListener('keydown', (event) => {
     $('teller').requestSubmit();
 });
 $('stop').addEventListener('click', () => telling?.abort());
+$('anew').addEventListener('click', clearPage);
+for (const name of Object.keys(MODES)) {
+    $(`mode-${name}`).addEventListener('change', () => setMode(name));
+}
 addEventListener('keydown', (event) => { if (event.key === 'Escape') telling?.abort(); });
 $('again').addEventListener('click', load);
 $('about').hidden = parameters.has('model');
+clearPage();
 load();

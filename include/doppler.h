@@ -129,12 +129,30 @@ void doppler_model_destroy(doppler_model *model);
 
 /* ---- text */
 
-/* Encodes UTF-8 text (invalid bytes read as U+FFFD). Special tokens in the text are recognised
- * only with parse_special. Writes at most capacity ids and returns how many there are. */
+#define DOPPLER_NO_TOKEN UINT32_MAX
+
+/* Which special tokens written out in a text become their ids. */
+typedef enum doppler_special {
+    DOPPLER_SPECIAL_NONE,        /* none: for text of unknown origin */
+    DOPPLER_SPECIAL_ALL,
+    DOPPLER_SPECIAL_UNMARKED     /* all but those with a marked character: a byte 0xFF, itself no
+                                  * part of the text, marks the character behind it */
+} doppler_special;
+
+/* Encodes UTF-8 text (invalid bytes read as U+FFFD). Writes at most capacity ids and returns how
+ * many there are. */
 size_t doppler_model_encode(const doppler_model *model, const char *text, size_t bytes,
-                            bool add_bos, bool parse_special, uint32_t *ids, size_t capacity);
+                            bool add_bos, doppler_special special, uint32_t *ids, size_t capacity);
 uint32_t doppler_model_vocab(const doppler_model *model);
 uint32_t doppler_model_context(const doppler_model *model);    /* longest trained context */
+/* The bytes of one token, special ones by their literal text; "" when there is no such id. */
+const char *doppler_model_piece(const doppler_model *model, uint32_t id, size_t *bytes);
+bool doppler_model_is_special(const doppler_model *model, uint32_t id);
+/* The Jinja template of a conversation; "" when the model has none. */
+const char *doppler_model_chat_template(const doppler_model *model);
+/* What texts begin with, or DOPPLER_NO_TOKEN; stop token i, or DOPPLER_NO_TOKEN behind the last. */
+uint32_t doppler_model_bos(const doppler_model *model);
+uint32_t doppler_model_stop(const doppler_model *model, uint32_t i);
 
 /* ---- sessions */
 
@@ -179,22 +197,28 @@ typedef struct doppler_sampling {
     float repetition_penalty;    /* 0 or 1: off; Keskar et al. 2019, section 4.1 */
     float presence_penalty;      /* 0: off; subtracted from each token present so far */
     uint64_t seed;               /* same seed, same ids */
+    const char *stops;           /* stop strings, UTF-8, each ended by NUL; copied */
+    size_t stops_bytes;          /* of all of them */
 } doppler_sampling;
-
-#define DOPPLER_NO_TOKEN UINT32_MAX
 
 /* Receives each generated token and the text it completes: whole UTF-8 characters, bytes long,
  * not NUL-terminated, valid during the call, possibly empty. A character that the text breaks
- * off in comes last, as U+FFFD with id DOPPLER_NO_TOKEN. Return false to stop. */
+ * off in comes last, as U+FFFD with id DOPPLER_NO_TOKEN. What may begin a stop string comes once
+ * that is decided, at the end also with id DOPPLER_NO_TOKEN. Return false to stop. */
 typedef bool (*doppler_token_fn)(uint32_t id, const char *text, size_t bytes, void *user);
 
 /* ids is the whole timeline wanted, at least one token: the session reuses the longest prefix
  * that it already holds, prefills the rest and generates up to max_tokens, ending early at a
- * stop token of the model (which is not reported). done: OK, CANCELLED, CONTEXT_FULL when the
- * context ended it, or a failure. */
+ * stop token of the model (which is not reported) or at a stop string, whose text and what follows
+ * are not given out (its tokens are); special tokens interrupt the text that is searched. done:
+ * OK, CANCELLED, CONTEXT_FULL when the context ended it, or a failure. */
 doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t count,
                                 const doppler_sampling *sampling, uint32_t max_tokens,
                                 doppler_token_fn token, doppler_done_fn done, void *user);
+/* What ended the last generation: the id of a stop token, the number of a stop string; each
+ * DOPPLER_NO_TOKEN where it did not. */
+uint32_t doppler_session_stop_token(const doppler_session *s);
+uint32_t doppler_session_stop_string(const doppler_session *s);
 /* Makes a running generation end with CANCELLED at the next token. */
 void doppler_cancel(doppler_session *s);
 

@@ -6,6 +6,7 @@
 #include "gpu/op.h"
 #include "loader/load.h"
 #include "memory/status.h"
+#include "tokenizer/stop.h"
 #include "tokenizer/tokenizer.h"
 
 struct doppler {
@@ -88,6 +89,7 @@ struct doppler_session {
     uint32_t *timeline;          /* [context] ids */
     uint32_t timeline_tokens;    /* accepted */
     uint32_t cached_tokens;      /* of those, present in the KV cache */
+    uint32_t stop_token, stop_string;      /* what ended the last generation, or NO_TOKEN */
     uint32_t ring_end;           /* the rings hold positions ring_end - slots and later */
     recorded chunk_list, last_list, decode_list;
     struct generation *generation;        /* running, owned; NULL when idle */

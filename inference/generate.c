@@ -32,7 +32,9 @@ struct generation {
     bool chunk_running, ended, cancelled;
     doppler_status status;
     token_stream stream;                   /* goes on from the prompt */
-    char *text;                            /* [tokenizer_stream_max] */
+    stop_scanner stops;
+    char *text;                            /* [tokenizer_stream_max + longest stop string] */
+    char *piece;                           /* [tokenizer_stream_max], in the same memory */
     doppler_token_fn token;
     doppler_done_fn done;
     void *user;
@@ -46,6 +48,31 @@ static void end(struct generation *g, doppler_status status) {
     g->status = status;
 }
 
+static void generation_free(struct generation *g) {
+    if (!g) return;
+    stop_close(&g->stops);
+    free(g->text);
+    free(g);
+}
+
+/* Text that a token completes, into g->text; *stopped: with it a stop string has come. */
+static size_t token_text(struct generation *g, uint32_t id, bool *stopped) {
+    const tokenizer *t = g->s->model->tokenizer;
+    *stopped = false;
+    if (tokenizer_is_special(t, id)) return stop_end(&g->stops, g->text);
+    size_t bytes = tokenizer_stream(t, &g->stream, id, g->piece);
+    return stop_take(&g->stops, g->piece, bytes, g->text, stopped);
+}
+
+/* What was held back, into g->text. */
+static size_t last_text(struct generation *g) {
+    bool stopped;
+    size_t bytes = tokenizer_stream_end(&g->stream, g->piece);
+    size_t n = stop_take(&g->stops, g->piece, bytes, g->text, &stopped);
+    if (stopped) g->s->stop_string = g->stops.found;
+    return stopped ? n : n + stop_end(&g->stops, g->text + n);
+}
+
 /* Nothing is in flight: settle the timeline and tell the caller. */
 static void finish(struct generation *g) {
     doppler_session *s = g->s;
@@ -54,12 +81,11 @@ static void finish(struct generation *g) {
                   g->status != DOPPLER_CONTEXT_FULL;
     s->cached_tokens = broken ? 0 : g->prefilled + (fed < g->accepted ? fed : g->accepted);
     if (g->prefilled < g->prompt_tokens) s->timeline_tokens = s->cached_tokens;
-    size_t bytes = tokenizer_stream_end(&g->stream, g->text);
+    size_t bytes = s->stop_string == DOPPLER_NO_TOKEN ? last_text(g) : 0;
     if (bytes) g->token(DOPPLER_NO_TOKEN, g->text, bytes, g->user);
     s->generation = NULL;
     g->done(g->status, g->user);
-    free(g->text);
-    free(g);
+    generation_free(g);
 }
 
 static bool is_stop(const model_config *m, uint32_t id) {
@@ -73,13 +99,17 @@ static void accept(struct generation *g, uint32_t id) {
     doppler_session *s = g->s;
     if (g->accepted == g->limit) return;
     if (is_stop(&s->model->manifest.model, id)) {
+        s->stop_token = id;
         end(g, DOPPLER_OK);
         return;
     }
     s->timeline[s->timeline_tokens++] = id;
     g->accepted++;
-    size_t bytes = tokenizer_stream(s->model->tokenizer, &g->stream, id, g->text);
+    bool stopped;
+    size_t bytes = token_text(g, id, &stopped);
+    if (stopped) s->stop_string = g->stops.found;
     if (!g->token(id, g->text, bytes, g->user)) end(g, DOPPLER_CANCELLED);
+    else if (stopped) end(g, DOPPLER_OK);
     else if (g->accepted == g->limit) end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
 }
 
@@ -203,6 +233,26 @@ static uint32_t cached_prefix(const doppler_session *s, const uint32_t *ids, siz
     return n;
 }
 
+/* With its memory and its sampling; NULL without memory. */
+static struct generation *new_generation(doppler_session *s, const doppler_sampling *p,
+                                         doppler_status *status) {
+    error *e = &s->model->d->error;
+    struct generation *g = calloc(1, sizeof *g);
+    if (!g) {
+        *status = fail(e, DOPPLER_NO_MEMORY, "generation");
+        return NULL;
+    }
+    g->s = s;
+    g->stream.started = true;
+    set_sampling(g, p);
+    if ((*status = stop_open(e, p->stops, p->stops_bytes, &g->stops))) return g;
+    size_t most = tokenizer_stream_max(s->model->tokenizer);
+    g->text = malloc(2 * most + g->stops.longest_bytes);
+    if (g->text) g->piece = g->text + most + g->stops.longest_bytes;
+    else *status = fail(e, DOPPLER_NO_MEMORY, "generation");
+    return g;
+}
+
 doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t count,
                                 const doppler_sampling *sampling, uint32_t max_tokens,
                                 doppler_token_fn token, doppler_done_fn done, void *user) {
@@ -211,29 +261,23 @@ doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t 
     doppler_status status = session_check(s, ids, count);
     if (!status) status = check_sampling(e, &p);
     if (status) return status;
-    struct generation *g = calloc(1, sizeof *g);
-    char *text = malloc(tokenizer_stream_max(s->model->tokenizer));
-    if (g) set_sampling(g, &p);
-    if (!g || !text) status = fail(e, DOPPLER_NO_MEMORY, "generation");
-    else if (g->penalize) status = write_counts(s, ids, count);
+    struct generation *g = new_generation(s, &p, &status);
+    if (!status && g->penalize) status = write_counts(s, ids, count);
     if (status) {
-        free(g);
-        free(text);
+        generation_free(g);
         return status;
     }
     uint32_t room = s->context - (uint32_t)count;
-    g->s = s;
     g->prompt_tokens = (uint32_t)count;
     g->prefilled = kv_reuse(s, cached_prefix(s, ids, count));
     g->context_bound = room < max_tokens;
     g->limit = g->context_bound ? room : max_tokens;
-    g->text = text;
-    g->stream.started = true;
     g->token = token;
     g->done = done;
     g->user = user;
     memcpy(s->timeline, ids, count * sizeof *ids);
     s->timeline_tokens = (uint32_t)count;
+    s->stop_token = s->stop_string = DOPPLER_NO_TOKEN;
     s->generation = g;
     advance(g);
     return DOPPLER_OK;

@@ -2,6 +2,7 @@
  * there. */
 #include "inference/engine.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,9 +158,39 @@ void doppler_model_destroy(doppler_model *m) {
 }
 
 size_t doppler_model_encode(const doppler_model *m, const char *text, size_t bytes, bool add_bos,
-                            bool parse_special, uint32_t *ids, size_t capacity) {
-    uint32_t flags = (add_bos ? TOKENIZE_TEMPLATE : 0) | (parse_special ? TOKENIZE_SPECIAL : 0);
+                            doppler_special special, uint32_t *ids, size_t capacity) {
+    static const uint32_t specials[] = {
+        [DOPPLER_SPECIAL_NONE] = 0,
+        [DOPPLER_SPECIAL_ALL] = TOKENIZE_SPECIAL,
+        [DOPPLER_SPECIAL_UNMARKED] = TOKENIZE_SPECIAL | TOKENIZE_MARKED};
+    assert((uint32_t)special < sizeof specials / sizeof *specials);
+    uint32_t flags = (add_bos ? TOKENIZE_TEMPLATE : 0) | specials[special];
     return tokenizer_encode(m->tokenizer, text, bytes, flags, ids, capacity);
+}
+
+const char *doppler_model_piece(const doppler_model *m, uint32_t id, size_t *bytes) {
+    return tokenizer_piece(m->tokenizer, id, bytes);
+}
+
+bool doppler_model_is_special(const doppler_model *m, uint32_t id) {
+    return tokenizer_is_special(m->tokenizer, id);
+}
+
+const char *doppler_model_chat_template(const doppler_model *m) {
+    return m->manifest.chat_template;
+}
+
+/* The tokenizer knows best; configs are known to name another id. */
+uint32_t doppler_model_bos(const doppler_model *m) {
+    uint32_t first;
+    size_t count = tokenizer_encode(m->tokenizer, "", 0, TOKENIZE_TEMPLATE, &first, 1);
+    if (count && count != (size_t)-1) return first;
+    return m->manifest.model.has_bos ? m->manifest.model.bos : DOPPLER_NO_TOKEN;
+}
+
+uint32_t doppler_model_stop(const doppler_model *m, uint32_t i) {
+    const model_config *c = &m->manifest.model;
+    return i < c->stop_count ? c->stops[i] : DOPPLER_NO_TOKEN;
 }
 
 uint32_t doppler_model_vocab(const doppler_model *m) { return m->manifest.model.vocab; }

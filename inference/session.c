@@ -239,6 +239,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
         free(s);
         return status;
     }
+    s->stop_token = s->stop_string = DOPPLER_NO_TOKEN;
     s->created = done;
     s->created_user = user;
     status = allocate(s);
@@ -270,6 +271,10 @@ void doppler_session_destroy(doppler_session *s) {
 uint32_t doppler_session_position(const doppler_session *s) { return s->timeline_tokens; }
 
 uint32_t doppler_session_context(const doppler_session *s) { return s->context; }
+
+uint32_t doppler_session_stop_token(const doppler_session *s) { return s->stop_token; }
+
+uint32_t doppler_session_stop_string(const doppler_session *s) { return s->stop_string; }
 
 /* ---- steps */
 

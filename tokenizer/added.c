@@ -65,19 +65,28 @@ bool added_index(added_tokens *t, uint32_t ids) {
     return true;
 }
 
-/* The longest token that text begins with and its end; NULL when there is none. */
-static const added_token *longest(const added_tokens *t, const char *text, size_t bytes,
-                                  size_t *end) {
+/* What a text begins with. */
+typedef struct longest_match {
+    const added_token *token;    /* NULL: nothing */
+    size_t end;
+    bool marked;                 /* there are marks before its last character */
+} longest_match;
+
+/* The longest token, read over single marks in a marked text. */
+static longest_match longest(const added_tokens *t, const char *text, size_t bytes, bool marks) {
     const unsigned char *b = (const unsigned char *)text;
-    const added_token *found = NULL;
-    uint32_t node = t->first[b[0]];
-    for (size_t i = 0; node;) {
-        if (t->nodes[node].token_plus_1) {
-            found = &t->tokens[t->nodes[node].token_plus_1 - 1];
-            *end = i + 1;
+    longest_match found = {0};
+    bool marked = false;
+    uint32_t node = 0;
+    for (size_t i = 0; i < bytes && i < 2 * ADDED_MAX_BYTES; i++) {
+        if (marks && b[i] == ADDED_MARK && !(i && b[i - 1] == ADDED_MARK)) {
+            marked = true;
+            continue;
         }
-        if (++i == bytes || i == ADDED_MAX_BYTES) break;
-        node = find_child(t, t->nodes[node].child, b[i]);
+        node = node ? find_child(t, t->nodes[node].child, b[i]) : t->first[b[i]];
+        if (!node) break;
+        if (t->nodes[node].token_plus_1)
+            found = (longest_match){&t->tokens[t->nodes[node].token_plus_1 - 1], i + 1, marked};
     }
     return found;
 }
@@ -101,23 +110,28 @@ static uint32_t classes_at(const char *text, size_t bytes, size_t at, size_t *st
     return unicode_classes(code);
 }
 
-static bool touches_word(const char *text, size_t bytes, size_t from, size_t to) {
+static bool touches_word(const char *text, size_t bytes, size_t from, size_t to, bool marks) {
     size_t step;
+    if (marks && to < bytes && (unsigned char)text[to] == ADDED_MARK) to++;
     return (classes_before(text, from, &step) | classes_at(text, bytes, to, &step)) & UNICODE_WORD;
 }
 
-bool added_next(const added_tokens *t, const char *text, size_t bytes, bool special, size_t done,
-                added_match *match) {
+bool added_next(const added_tokens *t, const char *text, size_t bytes, added_special special,
+                size_t done, added_match *match) {
     if (t->count == 0 || (!special && t->special_count == t->count)) return false;
-    size_t end = 0, step;
+    bool marks = special == SPECIAL_UNMARKED;
+    size_t step;
     for (size_t at = match->next; at < bytes; at++) {
-        if (!t->first[(unsigned char)text[at]]) continue;
-        const added_token *token = longest(t, text + at, bytes - at, &end);
+        unsigned char byte = (unsigned char)text[at];
+        if (!t->first[byte] && !(marks && byte == ADDED_MARK)) continue;
+        longest_match found = longest(t, text + at, bytes - at, marks);
+        const added_token *token = found.token;
         if (!token) continue;
-        size_t from = at, to = at + end;
+        size_t from = at, to = at + found.end;
         at = to - 1;                     /* also a token that does not count hides others */
-        if (token->flags & ADDED_SPECIAL && !special) continue;
-        if (token->flags & ADDED_SINGLE_WORD && touches_word(text, bytes, from, to)) continue;
+        if (token->flags & ADDED_SPECIAL && (!special || found.marked)) continue;
+        if (token->flags & ADDED_SINGLE_WORD && touches_word(text, bytes, from, to, marks))
+            continue;
         match->next = to;
         if (token->flags & ADDED_LSTRIP)
             while (from > done && classes_before(text, from, &step) & UNICODE_SPACE) from -= step;

@@ -15,8 +15,13 @@ enum {
     ADDED_RSTRIP = 8             /* behind it */
 };
 
-/* Longer texts are not taken, so that a search over a text takes time of its length. */
-enum { ADDED_MAX_BYTES = 1024 };
+enum {
+    ADDED_MAX_BYTES = 1024,      /* longer texts are not taken: a search takes linear time */
+    ADDED_MARK = 0xFF            /* in a marked text: no special token holds the next character */
+};
+
+/* Which special tokens of a text count. */
+typedef enum added_special { SPECIAL_NONE, SPECIAL_ALL, SPECIAL_UNMARKED } added_special;
 
 /* As in compiled tokenizers. */
 typedef struct added_token { uint32_t id, flags; } added_token;
@@ -51,8 +56,9 @@ typedef struct added_match {
 } added_match;
 
 /* The next token in text at or after match->next: leftmost, then longest. done: where the token
- * before ended, which lstrip may not reach behind. False when there is none. */
-bool added_next(const added_tokens *t, const char *text, size_t bytes, bool special, size_t done,
-                added_match *match);
+ * before ended, which lstrip may not reach behind. SPECIAL_UNMARKED: the text is a marked one; a
+ * match includes its marks. False when there is none. */
+bool added_next(const added_tokens *t, const char *text, size_t bytes, added_special special,
+                size_t done, added_match *match);
 
 #endif

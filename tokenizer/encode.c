@@ -10,12 +10,15 @@
 typedef struct encoder {
     const tokenizer *t;
     pretokenize_fn next_word;
-    bool special, failed;
+    added_special special;
+    bool failed;
     const char *text;            /* the whole */
     uint32_t *ids;               /* borrowed: the caller's [capacity] */
     size_t capacity, count;
     char *spaced;                /* owned: a text between added tokens, as it is looked up */
     size_t spaced_capacity;
+    char *unmarked;              /* owned: a text between added tokens without its marks */
+    size_t unmarked_capacity;
     word_encoder word;
 } encoder;
 
@@ -28,7 +31,28 @@ static void emit_list(encoder *x, token_list list) {
     for (uint32_t i = 0; i < list.count; i++) emit(x, list.ids[i]);
 }
 
+/* A text without its marks; *bytes is its length. The result is x->unmarked or text itself. */
+static const char *unmarked_text(encoder *x, const char *text, size_t *bytes) {
+    if (x->special != SPECIAL_UNMARKED || !memchr(text, TOKENIZE_MARK, *bytes)) return text;
+    if (*bytes > x->unmarked_capacity) {
+        free(x->unmarked);
+        x->unmarked_capacity = 2 * *bytes;
+        x->unmarked = malloc(x->unmarked_capacity);
+    }
+    size_t given = *bytes;
+    *bytes = 0;
+    if (!x->unmarked) {
+        x->failed = true;
+        x->unmarked_capacity = 0;
+        return text;
+    }
+    for (size_t i = 0; i < given; i++)
+        if ((unsigned char)text[i] != TOKENIZE_MARK) x->unmarked[(*bytes)++] = text[i];
+    return x->unmarked;
+}
+
 static void encode_words(encoder *x, const char *text, size_t bytes) {
+    text = unmarked_text(x, text, &bytes);
     for (size_t at = 0, n; at < bytes; at += n) {
         n = x->next_word(text + at, bytes - at);
         for (size_t from = at, part; from < at + n; from += part) {
@@ -87,12 +111,19 @@ static void encode_text(encoder *x, const char *text, size_t bytes, int pass) {
     if (done < bytes) encode_text(x, text + done, bytes - done, pass + 1);
 }
 
+/* Whether a character, or with marks a mark, stands at the start of a text; *step is its length. */
+static bool well_formed_at(const char *text, size_t bytes, bool marks, uint32_t *step) {
+    uint32_t code;
+    *step = utf8_decode(text, bytes, &code);
+    return code != UTF8_ILL_FORMED || (marks && (unsigned char)*text == TOKENIZE_MARK);
+}
+
 /* Bytes of text as well-formed UTF-8, ill-formed parts as U+FFFD; written where out is given. */
-static uint64_t well_formed(const char *text, size_t bytes, char *out) {
+static uint64_t well_formed(const char *text, size_t bytes, bool marks, char *out) {
     uint64_t n = 0;
     for (size_t at = 0; at < bytes;) {
-        uint32_t code, step = utf8_decode(text + at, bytes - at, &code);
-        bool ill = code == UTF8_ILL_FORMED;
+        uint32_t step;
+        bool ill = !well_formed_at(text + at, bytes - at, marks, &step);
         if (out) memcpy(out + n, ill ? UTF8_REPLACEMENT : text + at, ill ? 3 : step);
         n += ill ? 3 : step;
         at += step;
@@ -100,26 +131,31 @@ static uint64_t well_formed(const char *text, size_t bytes, char *out) {
     return n;
 }
 
-static bool is_well_formed(const char *text, size_t bytes) {
+static bool is_well_formed(const char *text, size_t bytes, bool marks) {
     for (size_t at = 0; at < bytes;) {
-        uint32_t code;
-        at += utf8_decode(text + at, bytes - at, &code);
-        if (code == UTF8_ILL_FORMED) return false;
+        uint32_t step;
+        if (!well_formed_at(text + at, bytes - at, marks, &step)) return false;
+        at += step;
     }
     return true;
 }
 
 size_t tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, uint32_t flags,
                         uint32_t *ids, size_t capacity) {
-    encoder x = {.t = t, .next_word = splitter_match(t->split), .special = flags & TOKENIZE_SPECIAL,
+    const added_special specials[] = {
+        [TOKENIZE_SPECIAL] = SPECIAL_ALL,
+        [TOKENIZE_SPECIAL | TOKENIZE_MARKED] = SPECIAL_UNMARKED};
+    encoder x = {.t = t, .next_word = splitter_match(t->split),
+                 .special = specials[flags & (TOKENIZE_SPECIAL | TOKENIZE_MARKED)],
                  .ids = ids, .capacity = capacity, .word = {.t = t}};
+    bool marks = x.special == SPECIAL_UNMARKED;
     char *repaired = NULL;
     if (bytes > INT32_MAX) return (size_t)-1;
-    if (!is_well_formed(text, bytes)) {
-        uint64_t repaired_bytes = well_formed(text, bytes, NULL);
+    if (!is_well_formed(text, bytes, marks)) {
+        uint64_t repaired_bytes = well_formed(text, bytes, marks, NULL);
         repaired = repaired_bytes > INT32_MAX ? NULL : malloc((size_t)repaired_bytes);
         if (!repaired) return (size_t)-1;
-        well_formed(text, bytes, repaired);
+        well_formed(text, bytes, marks, repaired);
         text = repaired;
         bytes = (size_t)repaired_bytes;
     }
@@ -129,6 +165,7 @@ size_t tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, uint
     if (flags & TOKENIZE_TEMPLATE) emit_list(&x, t->suffix);
     free(repaired);
     free(x.spaced);
+    free(x.unmarked);
     word_encoder_free(&x.word);
     return x.failed ? (size_t)-1 : x.count;
 }

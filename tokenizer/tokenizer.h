@@ -24,8 +24,11 @@ uint32_t tokenizer_vocab(const tokenizer *t);             /* ids are below this 
 enum {
     TOKENIZE_SPECIAL = 1,        /* special tokens in the text become their ids (other added
                                     tokens always do) */
-    TOKENIZE_TEMPLATE = 2        /* add what the post-processor adds around a text (BOS) */
+    TOKENIZE_TEMPLATE = 2,       /* add what the post-processor adds around a text (BOS) */
+    TOKENIZE_MARKED = 4          /* with TOKENIZE_SPECIAL: a byte TOKENIZE_MARK is no part of the
+                                    text; no special token holds the character behind it */
 };
+enum { TOKENIZE_MARK = 0xFF };
 
 /* ids of UTF-8 text (ill-formed sequences read as U+FFFD). Writes at most capacity ids and
  * returns how many there are; (size_t)-1 when memory ran out or bytes exceeds 2 GiB. */

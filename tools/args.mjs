@@ -11,6 +11,7 @@ export class UsageError extends Error {}
 const whole = (word) => (/^\d+$/.test(word) ? Number(word) : undefined);
 const kinds = {
     text: ['text', (word) => word],
+    texts: ['text', (word) => word],             // a list: may be given again
     count: ['an integer', whole],
     seed: ['an integer', (word) => (/^\d+$/.test(word) && BigInt(word) < 2n ** 64n ? BigInt(word)
         : undefined)],
@@ -62,7 +63,8 @@ function joinValues(argv, options) {
 export function parse(verb, table, argv) {
     const options = { help: { type: 'boolean', short: 'h' } };
     for (const [name, { short, kind }] of Object.entries(table.options)) {
-        options[name] = { type: kind === 'flag' ? 'boolean' : 'string', ...(short && { short }) };
+        options[name] = { type: kind === 'flag' ? 'boolean' : 'string', ...(short && { short }),
+            multiple: kind === 'texts' };
     }
     let words;
     try {
@@ -88,7 +90,8 @@ export function parse(verb, table, argv) {
         const word = words.values[name];
         if (word === undefined && option.required) throw new UsageError(`missing --${name}`);
         values[name] = word === undefined || option.kind === 'flag' ? word ?? option.default
-            : valueOf(name, option, word);
+            : Array.isArray(word) ? word.map((item) => valueOf(name, option, item))
+                : valueOf(name, option, word);
     }
     return values;
 }

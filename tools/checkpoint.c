@@ -1,5 +1,6 @@
 /* checkpoint.c - see checkpoint.h. */
 #include "tools/checkpoint.h"
+#include "bridge/chat_template.h"
 #include "bridge/hf_config.h"
 #include "loader/manifest.h"
 #include "tools/doppler_gpu_read.h"
@@ -274,21 +275,36 @@ doppler_status checkpoint_describe(error *e, checkpoint *c) {
                       &c->source_count, &c->vision_count);
 }
 
+/* A template in a file of its own; "" where there is none. */
+static doppler_status template_file(error *e, checkpoint *c, const char *name, const char **out) {
+    size_t bytes;
+    *out = "";
+    if (!storage_exists(c->folder, name)) return DOPPLER_OK;
+    doppler_status status = checkpoint_text(e, c, name, MAX_CONFIG_BYTES, out, &bytes);
+    if (!status && strlen(*out) != bytes)
+        status = fail(e, DOPPLER_BAD_FILE, "%s: holds U+0000", name);
+    return status;
+}
+
 doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **out) {
-    static const char jinja[] = "chat_template.jinja", config[] = "tokenizer_config.json";
-    hf_text text = {0};
+    static const char *const files[] = {"tokenizer_config.json", "chat_template.json"};
+    const char *tool_use;
     *out = "";
     if (c->ggufs) return gguf_chat_template(e, &c->memory, &c->ggufs[0], out);
-    if (storage_exists(c->folder, jinja)) {
-        doppler_status status = checkpoint_text(e, c, jinja, MAX_CONFIG_BYTES, out, &text.bytes);
-        if (!status && strlen(*out) != text.bytes)
-            status = fail(e, DOPPLER_BAD_FILE, "%s: holds U+0000", jinja);
-        return status;
+    doppler_status status = template_file(e, c, "chat_template.jinja", out);
+    if (!status && **out) {
+        status = template_file(e, c, "additional_chat_templates/tool_use.jinja", &tool_use);
+        if (status) return status;
+        *out = chat_template_join(&c->memory, *out, tool_use);
+        return *out ? DOPPLER_OK : fail(e, DOPPLER_NO_MEMORY, "%s: no memory", c->folder);
     }
-    if (!storage_exists(c->folder, config)) return DOPPLER_OK;
-    doppler_status status = checkpoint_text(e, c, config, MAX_CONFIG_BYTES, &text.data,
-                                            &text.bytes);
-    return status ? status : hf_chat_template(e, &c->memory, text, out);
+    for (size_t i = 0; !status && !**out && i < sizeof files / sizeof *files; i++) {
+        hf_text text = {0};
+        if (!storage_exists(c->folder, files[i])) continue;
+        status = checkpoint_text(e, c, files[i], MAX_CONFIG_BYTES, &text.data, &text.bytes);
+        if (!status) status = hf_chat_template(e, &c->memory, files[i], text, out);
+    }
+    return status;
 }
 
 doppler_status checkpoint_read(error *e, const checkpoint *c, uint32_t source_file,

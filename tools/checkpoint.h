@@ -29,7 +29,8 @@ doppler_status checkpoint_open(error *e, checkpoint *c, const char *path);
 /* Reads the metadata, or config.json and generation_config.json beside the data, and finds every
  * tensor's role. */
 doppler_status checkpoint_describe(error *e, checkpoint *c);
-/* The metadata's, or chat_template.jinja, or that of tokenizer_config.json, or "". */
+/* The metadata's; chat_template.jinja; that of tokenizer_config.json or chat_template.json; or "".
+ * Where there is another one for tools (named "tool_use"), both as one. */
 doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **out);
 /* A whole file of the folder, in c->memory, with a NUL behind it. */
 doppler_status checkpoint_text(error *e, checkpoint *c, const char *name, uint64_t max_bytes,

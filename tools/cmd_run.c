@@ -17,7 +17,7 @@ typedef struct run {
     uint32_t *ids;
     size_t prompt_tokens;
     uint32_t *generated, generated_tokens;
-    text written;
+    text written, stops;
     double start_ms, first_ms, end_ms;     /* first: when the first token came */
 } run;
 
@@ -101,14 +101,16 @@ static int generate(run *r, const doppler_sampling *sampling, uint32_t max_token
 
 int cmd_run(int argc, char **argv) {
     const char *folder = NULL, *prompt = NULL, *ids = NULL;
-    bool json = false, no_bos = false, special = false;
+    bool json = false, no_bos = false, special = false, chat = false;
     uint32_t max_tokens = 64;
     host_options ho = {0};
     doppler_sampling p = {0};
+    option_list stops = {0};
     const argument arguments[] = {{"DIR", &folder, "an RDRR package", false}};
     const option options[] = {
         {"prompt", 'p', OPTION_TEXT, &prompt, "PROMPT", "the text to go on from", 0, 0},
         {"ids", 0, OPTION_TEXT, &ids, "1,2,3", "token ids to go on from, instead of a text", 0, 0},
+        {"chat", 0, OPTION_FLAG, &chat, NULL, "a conversation; needs Node (use ./doppler)", 0, 0},
         {"tokens", 'n', OPTION_U32, &max_tokens, "N", "most tokens to generate; default 64", 0,
          1 << 24},
         {"temp", 't', OPTION_F32, &p.temperature, "T", "temperature; default 0: greedy", 0, 1e6},
@@ -120,6 +122,8 @@ int cmd_run(int argc, char **argv) {
         {"presence-penalty", 0, OPTION_F32, &p.presence_penalty, "R",
          "lowers logits of tokens seen; 0: none", -1e6, 1e6},
         {"seed", 's', OPTION_U64, &p.seed, "N", "of the sampler; same seed, same text", 0, 0},
+        {"stop", 0, OPTION_LIST, &stops, "TEXT", "ends the text before it; may be given again", 0,
+         0},
         {"no-bos", 0, OPTION_FLAG, &no_bos, NULL, "no begin-of-text token before the prompt", 0, 0},
         {"special", 0, OPTION_FLAG, &special, NULL, "special tokens in the prompt count as such",
          0, 0},
@@ -130,7 +134,15 @@ int cmd_run(int argc, char **argv) {
     int code = options_parse(&c, argc, argv);
     if (code >= 0) return code;
     error e = {0};
+    if (chat) {
+        fail(&e, DOPPLER_UNSUPPORTED, "--chat needs Node: use ./doppler");
+        return command_failed(&c, &e);
+    }
     run r = {.json = json};
+    for (uint32_t i = 0; i < stops.count; i++)
+        text_add(&r.stops, stops.items[i], strlen(stops.items[i]) + 1);
+    p.stops = r.stops.data;
+    p.stops_bytes = r.stops.bytes;
     ho.tell_memory = !json;
     if (ids && ids_parse(&e, ids, &r.ids, &r.prompt_tokens)) code = command_failed(&c, &e);
     else code = host_open(&r.h, &c, folder, &ho);
@@ -142,5 +154,6 @@ int cmd_run(int argc, char **argv) {
     free(r.ids);
     free(r.generated);
     text_free(&r.written);
+    text_free(&r.stops);
     return code;
 }

@@ -2,7 +2,8 @@
 // options and the output of the native verbs (tools/cmd_*.c).
 import { readFile, writeFile } from 'node:fs/promises';
 import { Doppler, DopplerError } from '../browser/doppler.js';
-import { parse } from './args.mjs';
+import { UsageError } from './args.mjs';
+import { chat } from './chat.mjs';
 
 /** Options of the verbs that run a model. */
 export const hostOptions = {
@@ -61,15 +62,25 @@ function backendName({ backend, adapter }) {
 
 // ---- run
 
+// What --chat goes with.
+function checkChat(values) {
+    const wrong = values.chat ? ['ids', 'special', 'no-bos'] : ['system', 'tools'];
+    const name = wrong.find((option) => values[option] !== undefined);
+    if (name) throw new UsageError(`--${name} ${values.chat ? 'not with' : 'needs'} --chat`);
+}
+
 const run = {
     summary: 'Generates text from a package.',
     operands: { DIR: 'an RDRR package' },
     options: {
-        prompt: { short: 'p', kind: 'text', metavar: 'PROMPT', default: '',
-            help: 'the text to go on from' },
+        prompt: { short: 'p', kind: 'text', metavar: 'PROMPT', help: 'the text to go on from' },
         ids: { kind: 'text', metavar: '1,2,3', help: 'token ids to go on from, instead of a text' },
-        tokens: { short: 'n', kind: 'count', metavar: 'N', default: 64, min: 0, max: 2 ** 24,
-            help: 'most tokens to generate; default 64' },
+        chat: { kind: 'flag', help: 'PROMPT is a message of a conversation; without -p each line '
+            + 'of stdin is one' },
+        system: { kind: 'text', metavar: 'TEXT', help: 'the conversation\'s system message' },
+        tools: { kind: 'text', metavar: 'FILE', help: 'JSON: the list of tools offered' },
+        tokens: { short: 'n', kind: 'count', metavar: 'N', min: 0, max: 2 ** 24,
+            help: 'most tokens to generate; default 64, with --chat no limit' },
         temp: { short: 't', kind: 'real', metavar: 'T', default: 0, min: 0, max: 1e6,
             help: 'temperature; default 0: greedy' },
         'top-k': { kind: 'count', metavar: 'K', min: 0, max: 2 ** 24,
@@ -84,19 +95,24 @@ const run = {
             help: 'lowers logits of tokens seen; 0: none' },
         seed: { short: 's', kind: 'seed', metavar: 'N', default: 0n,
             help: 'of the sampler; same seed, same text' },
+        stop: { kind: 'texts', metavar: 'TEXT',
+            help: 'ends the text before it; may be given again' },
         'no-bos': { kind: 'flag', help: 'no begin-of-text token before the prompt' },
         special: { kind: 'flag', help: 'special tokens in the prompt count as such' },
         json: { kind: 'flag', help: 'print ids, text and timings as JSON' },
         ...hostOptions,
     },
-    main: (values) => withModel({ ...values, tellMemory: !values.json },
+    check: checkChat,
+    main: (values) => withModel({ ...values, tellMemory: !values.json && !values.chat },
         async (model, session, { loadMs, info }) => {
-        const prompt = values.ids === undefined ? values.prompt : idsOf(values.ids);
-        const tale = session.generate(prompt, { maxTokens: values.tokens,
+        const options = { maxTokens: values.tokens ?? (values.chat ? Infinity : 64),
             temperature: values.temp, topK: values['top-k'], topP: values['top-p'],
             minP: values['min-p'], repetitionPenalty: values['repetition-penalty'],
-            presencePenalty: values['presence-penalty'], seed: values.seed,
-            special: values.special, bos: !values['no-bos'] });
+            presencePenalty: values['presence-penalty'], seed: values.seed, stop: values.stop };
+        if (values.chat) return chat(session, values, options, { loadMs, info });
+        const prompt = values.ids === undefined ? values.prompt ?? '' : idsOf(values.ids);
+        const tale = session.generate(prompt,
+            { ...options, special: values.special, bos: !values['no-bos'] });
         let text = '';
         for await (const piece of tale) {
             text += piece;

@@ -50,6 +50,13 @@ static bool set_text(const option *o, const char *text) {
     return true;
 }
 
+static bool set_list(const option *o, const char *text) {
+    option_list *list = o->target;
+    if (list->count == OPTION_LIST_MAX) return false;
+    list->items[list->count++] = text;
+    return true;
+}
+
 static bool set_choice(const option *o, const char *text) {
     size_t bytes = strlen(text);
     uint32_t index = 0;
@@ -97,6 +104,7 @@ static const struct { bool (*set)(const option *o, const char *text); const char
 kinds[] = {
     [OPTION_FLAG] = {set_flag, "no value"},
     [OPTION_TEXT] = {set_text, "text"},
+    [OPTION_LIST] = {set_list, "at most 16 of them"},
     [OPTION_CHOICE] = {set_choice, "one of"},
     [OPTION_U32] = {set_u32, "an integer"},
     [OPTION_U64] = {set_u64, "an integer"},

@@ -14,12 +14,19 @@
 typedef enum option_kind {
     OPTION_FLAG,                 /* bool: set to true */
     OPTION_TEXT,                 /* const char *, borrowed from argv */
+    OPTION_LIST,                 /* option_list: a text each time that it is given */
     OPTION_CHOICE,               /* uint32_t: index into metavar, "f16|f32" */
     OPTION_U32,                  /* uint32_t */
     OPTION_U64,                  /* uint64_t */
     OPTION_SIZE,                 /* uint64_t bytes: 64MiB, 1.5GB, 4096; KiB MiB GiB KB MB GB */
     OPTION_F32                   /* float, finite */
 } option_kind;
+
+enum { OPTION_LIST_MAX = 16 };
+typedef struct option_list {
+    const char *items[OPTION_LIST_MAX];  /* borrowed from argv */
+    uint32_t count;
+} option_list;
 
 typedef struct option {
     const char *name;            /* "prompt" for --prompt */

@@ -6,7 +6,8 @@ const LIMIT_BYTES = 200_000;
 const project = new URL('..', import.meta.url);
 const scripts = readdirSync(new URL('browser/', project)).filter((name) => name.endsWith('.js'));
 let total = 0;
-for (const name of ['build/doppler.wasm', ...scripts.map((script) => `browser/${script}`)]) {
+const built = ['build/doppler.wasm', 'build/jinja.js'];         // jinja: fetched by the first chat
+for (const name of [...built, ...scripts.map((script) => `browser/${script}`)]) {
     const bytes = readFileSync(new URL(name, project));
     const packed = gzipSync(bytes, { level: 9 }).byteLength;
     total += packed;

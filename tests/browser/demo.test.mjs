@@ -87,6 +87,31 @@ describe('demo', { skip, timeout: 900_000 }, () => {
         await page.close();
     });
 
+    test('talks by the template of the model, turn by turn, and starts anew', async () => {
+        const { page, problems } = await visit('?device=cpu&mode=chat');
+        await set(page, { 'max-tokens': 24, temperature: 0, system: 'You tell of foxes.' });
+        for (const message of ['Who are you? <|eot_id|>', 'And then?']) {
+            await page.fill('#prompt', message);
+            await page.press('#prompt', 'Enter');
+            await told(page);
+        }
+        const turns = await page.$$eval('#tale p', (all) => all.map((p) => [p.className,
+            p.textContent]));
+        assert.deepEqual(turns.map(([who]) => who), ['user', 'model', 'user', 'model']);
+        assert.equal(turns[0][1], 'Who are you? <|eot_id|>');
+        assert.ok(turns[1][1].length > 10 && turns[3][1].length > 10);
+        assert.equal(await page.inputValue('#prompt'), '');
+        await shot(page, 'demo-chat');
+        await page.click('#anew');
+        assert.equal(await words(page, 'tale'), 'The conversation will appear here.');
+        await page.check('#mode-tale');
+        await page.click('#tell');
+        await told(page);
+        assert.match(await words(page, 'tale'), /^Once upon a time/);
+        assert.deepEqual(problems, []);
+        await page.close();
+    });
+
     test('tells a tale on WebGPU, in the dark', async () => {
         const { page, problems } = await visit('?device=gpu', { colorScheme: 'dark' });
         await set(page, { 'max-tokens': 8, seed: 7 });

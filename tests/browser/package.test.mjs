@@ -32,11 +32,14 @@ test('the packed package runs elsewhere, as a module and from the command line',
             .generate(${JSON.stringify(prompts[0].text)}, { maxTokens: 6 });
         for await (const text of tale) ;
         console.log(tale.ids.join());
+        const { text } = await model.render([{ role: 'user', content: 'Hi' }]);
+        console.log(text.includes('user') && text.includes('Hi'));
         await doppler.close();`;
-    assert.equal(run(process.execPath, '--input-type=module', '-e', script).trim(), want);
-    const out = run(process.execPath, join(home, 'doppler'), 'run', micro, '-p', prompts[0].text,
+    const out = run(process.execPath, '--input-type=module', '-e', script);
+    assert.equal(out.trim(), `${want}\ntrue`);
+    const json = run(process.execPath, join(home, 'doppler'), 'run', micro, '-p', prompts[0].text,
         '-n', '6', '--kv', 'f32', '--device', 'cpu', '--json');
-    assert.equal(JSON.parse(out).generated.join(), want);
+    assert.equal(JSON.parse(json).generated.join(), want);
 });
 
 test('wasm and JavaScript together stay below the limit', () => {

@@ -1,6 +1,7 @@
 // types.ts - uses the whole API; `npx tsc --noEmit --strict` says whether doppler.d.ts allows it.
-import { Doppler, DopplerError, Generation, Model, Session } from '../../browser/doppler.js';
-import type { GenerationStats, Info, Status } from '../../browser/doppler.js';
+import { Doppler, DopplerError, Generation, Model, parseReply, Reply,
+    Session } from '../../browser/doppler.js';
+import type { GenerationStats, Info, Message, Status } from '../../browser/doppler.js';
 
 export async function everything(worker: Worker): Promise<GenerationStats | null> {
     const doppler: Doppler = await Doppler.open();
@@ -24,6 +25,7 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     const tale: Generation = session.generate(full ? ids : 'Once upon a time', {
         maxTokens: 64, temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, repetitionPenalty: 1.1,
         presencePenalty: 0.5, seed: 7n, special: true, bos: true, signal: stop.signal,
+        stop: ['The end', '\n\n'],
     });
     try {
         for await (const text of tale) {
@@ -33,6 +35,19 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
         const status: Status | null = error instanceof DopplerError ? error.status : null;
         if (status !== 'CANCELLED') throw error;
     }
+    const messages: Message[] = [{ role: 'system', content: 'Be brief.' },
+        { role: 'user', content: [{ type: 'text', text: 'Hi' }] }];
+    const reply: Reply = model.chat(messages, { tools: [{ type: 'function' }], maxTokens: 64,
+        variables: { reasoning_effort: 'low' }, format: 'harmony', now: new Date() });
+    for await (const event of reply.events()) {
+        if (event.type === 'tool_call') console.log(event.call.function.name, event.call.id);
+        else console.log(event.text.length);
+    }
+    messages.push(reply.message, { role: 'tool', tool_call_id: 'call00000', content: '{}' });
+    for await (const text of session.chat(messages, { stop: 'x' })) console.log(text.length);
+    const { text, ids: rendered } = await model.render(messages, { addGenerationPrompt: false });
+    console.log(text.length + rendered.length, reply.stats?.stopString, model.chatTemplate?.length);
+    console.log(parseReply('Hi', { format: 'llama' }).content.length);
     const logits: Float32Array = await session.logits(ids, { signal: stop.signal });
     const nll: Float32Array = await session.score([1, 2, 3]);
     console.log(logits.length, nll.length);

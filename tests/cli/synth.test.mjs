@@ -61,8 +61,8 @@ test('the GGUF file converts to the same weights', () => {
     assert.ok(!existsSync(join(work, 'never.partial')));
 });
 
-// One layer of either is 2.8 GB. Experts come stacked, alternating and in ggml's own MXFP4, and only
-// the router, f32 in GGUF, is stored in another format.
+// One layer of either is 2.8 GB. Experts come stacked, alternating and in ggml's own MXFP4; only the
+// router, f32 in GGUF, is stored in another format.
 for (const shape of ['mixtral-8x7b', 'gpt-oss-20b'])
     test(`a layer of ${shape} is the same from both kinds of file`, { skip: process.env.LONG ? false
         : 'runs in make check' }, () => {

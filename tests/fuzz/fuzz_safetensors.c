@@ -74,7 +74,7 @@ static void take_template(fuzz_input in) {
     error e = {0};
     const char *template = NULL;
     hf_text config = {(const char *)in.at, (size_t)(in.end - in.at)};
-    doppler_status status = hf_chat_template(&e, &a, config, &template);
+    doppler_status status = hf_chat_template(&e, &a, "tokenizer_config.json", config, &template);
     FUZZ_CHECK_ERROR(status, e);
     assert(status || template);
     arena_free(&a);

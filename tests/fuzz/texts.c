@@ -31,7 +31,8 @@ static void decode(const tokenizer *t, const uint32_t *ids, size_t count) {
 
 static void encode(const tokenizer *t, const char *text, size_t bytes) {
     uint32_t ids[MOST_IDS];
-    for (uint32_t flags = 0; flags <= (TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE); flags++) {
+    const uint32_t all = TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE | TOKENIZE_MARKED;
+    for (uint32_t flags = 0; flags <= all; flags++) {
         size_t count = tokenizer_encode(t, text, bytes, flags, ids, MOST_IDS);
         assert(count == tokenizer_encode(t, text, bytes, flags, NULL, 0));
         assert(count != (size_t)-1);
@@ -43,7 +44,8 @@ static void encode(const tokenizer *t, const char *text, size_t bytes) {
 
 static void check(const tokenizer *t, const uint8_t *text, size_t bytes) {
     static const char *const texts[] = {
-        "", " ", "a", "Hello,  world's 1234567 \n\n x", "<s>ab</s> <s> b", "\xFF\xC3\x28\xE2\x82"};
+        "", " ", "a", "Hello,  world's 1234567 \n\n x", "<s>ab</s> <s> b", "\xFF\xC3\x28\xE2\x82",
+        "\xFF<s>\xFF\xFF</s> <\xFFs>\xFF"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) encode(t, texts[i], strlen(texts[i]));
     encode(t, (const char *)text, bytes < OWN_TEXT ? bytes : OWN_TEXT);
     for (uint32_t id = 0; id < tokenizer_vocab(t) && id < MOST_PIECES; id++) {

@@ -71,7 +71,8 @@ function mxfp4(bytes, scales) {
     return out;
 }
 
-// Every tensor of the package once, with these numbers. MXFP4's -0 is 0 in other formats, as in ggml.
+// Every tensor of the package once, with these numbers. MXFP4's -0 is 0 in other formats, as ggml
+// has it.
 function same(pack, want) {
     const got = packageWeights(pack);
     assert.deepEqual([...got.keys()].sort(), [...want.keys()].sort());
@@ -79,7 +80,8 @@ function same(pack, want) {
         const wanted = Float32Array.from(want.get(key));
         assert.equal(numbers.length, wanted.length, key);
         const wrong = numbers.findIndex((x, i) => x !== wanted[i]);
-        assert.ok(wrong < 0, `${pack}: ${key}[${wrong}] is ${numbers[wrong]}, not ${wanted[wrong]}`);
+        assert.ok(wrong < 0,
+            `${pack}: ${key}[${wrong}] is ${numbers[wrong]}, not ${wanted[wrong]}`);
     }
 }
 
@@ -97,6 +99,14 @@ for (const [folder, name] of checkpoints) {
 
 for (const name of ['mixtral-Q4_K_M', 'gptoss-MXFP4']) {
     const file = join(shared, 'gguf', `${name}.gguf`);
+    const checkpoint = join(shared, 'models', name.split('-')[0]);
+    test(`${name} is the model that its checkpoint is`, { skip: existsSync(file) ? false
+        : 'needs ../shared/gguf' }, () => {
+        const [a, b] = [converted(file, `gguf-${name}`, 'keep'),
+            converted(checkpoint, name.split('-')[0], 'keep')].map(manifest);
+        assert.deepEqual(a.model, b.model);
+        assert.deepEqual(a.tokens, b.tokens);
+    });
     test(`${name} kept decodes to ggml's numbers`, { skip: existsSync(file) ? false
         : 'needs ../shared/gguf' }, () => {
         const pack = converted(file, `gguf-${name}`, 'keep');
@@ -181,8 +191,9 @@ test('blocks and their scales may lie in different files', () => {
     const folder = rearranged(fixture('gptoss'), 'apart', {
         'a.safetensors': Object.fromEntries(scales), 'b.safetensors': Object.fromEntries(others) });
     const where = (list, file) => list.map(([name]) => [name, file]);
-    writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map:
-        Object.fromEntries([...where(scales, 'a.safetensors'), ...where(others, 'b.safetensors')]) }));
+    const weight_map = Object.fromEntries([...where(scales, 'a.safetensors'),
+        ...where(others, 'b.safetensors')]);
+    writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map }));
     assert.deepEqual(shards(convert(folder, 'apart')),
         shards(converted(fixture('gptoss'), 'micro-gptoss', 'keep')));
 });
@@ -191,9 +202,12 @@ test('blocks and their scales may lie in different files', () => {
 
 test('threads and the size of shards change no number', () => {
     for (const name of ['mixtral', 'gptoss']) {
-        const pack = convert(fixture(name), `${name}-small`, '--shard-size', '12KiB', '--threads', 2);
+        const small = ['--shard-size', '12KiB', '--threads'];
+        const pack = convert(fixture(name), `${name}-2`, ...small, 2);
         doppler('verify', pack, '--quiet');
         same(pack, sourceWeights(fixture(name)));
+        const alone = convert(fixture(name), `${name}-1`, ...small, 1);
+        assert.deepEqual(manifest(alone), manifest(pack));
     }
 });
 

@@ -78,7 +78,8 @@ export function readSafetensors(path) {
     const out = {};
     for (const [name, t] of Object.entries(JSON.parse(file.subarray(8, 8 + header)))) {
         if (name === '__metadata__') continue;
-        const [from, to] = t.data_offsets, bytes = file.subarray(8 + header + from, 8 + header + to);
+        const [from, to] = t.data_offsets.map(at => 8 + header + at);
+        const bytes = file.subarray(from, to);
         out[name] = { dtype: t.dtype, shape: t.shape, bytes,
             numbers: () => numbersOf(t.dtype.toLowerCase(), bytes) };
     }

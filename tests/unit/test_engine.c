@@ -124,6 +124,69 @@ static void score_is_the_likelihood_of_the_logits(void **state) {
     free(logits);
 }
 
+typedef struct told {
+    taken taken;
+    const doppler_model *model;
+    char text[512];
+    size_t bytes;
+    bool cut[512];               /* a special token stands before this byte */
+} told;
+
+static bool tell(uint32_t id, const char *text, size_t bytes, void *user) {
+    told *t = user;
+    if (id != DOPPLER_NO_TOKEN) t->taken.ids[t->taken.count++] = id;
+    assert_true(t->bytes + bytes < sizeof t->text);
+    memcpy(t->text + t->bytes, text, bytes);
+    t->bytes += bytes;
+    if (id != DOPPLER_NO_TOKEN) t->cut[t->bytes] |= doppler_model_is_special(t->model, id);
+    return true;
+}
+
+static told told_with(fixture *f, const char *stops, size_t stops_bytes) {
+    const doppler_sampling p = {.stops = stops, .stops_bytes = stops_bytes};
+    told t = {.model = f->h.model};
+    assert_int_equal(doppler_generate(f->h.session, f->ids, PROMPT, &p, 40, tell, took, &t),
+                     DOPPLER_OK);
+    assert_int_equal(host_wait(&f->h, &t.taken.answer), DOPPLER_OK);
+    return t;
+}
+
+/* Stop strings cut out of what is told without them, at every place, end it there. */
+static void a_stop_string_ends_the_text_before_it(void **state) {
+    fixture *f = *state;
+    told whole = told_with(f, NULL, 0);
+    assert_int_equal(whole.taken.count, 40);
+    assert_int_equal(doppler_session_stop_string(f->h.session), DOPPLER_NO_TOKEN);
+    assert_int_equal(doppler_session_stop_token(f->h.session), DOPPLER_NO_TOKEN);
+    uint32_t ends = 0;
+    for (size_t at = 0, cut; at + 6 < whole.bytes; at += 3) {
+        for (cut = at + 1; cut < at + 5 && !whole.cut[cut]; cut++) {}
+        if (cut < at + 5) continue;              /* special tokens interrupt what is searched */
+        ends++;
+        char stops[16] = "\x01\x02";              /* a first string that does not occur */
+        memcpy(stops + 3, whole.text + at, 5);
+        told t = told_with(f, stops, 9);
+        assert_int_equal(doppler_session_stop_string(f->h.session), 1);
+        size_t first = 0;
+        while (memcmp(whole.text + first, stops + 3, 5)) first++;
+        assert_int_equal(t.bytes, first);
+        assert_memory_equal(t.text, whole.text, first);
+        assert_memory_equal(t.taken.ids, whole.taken.ids, t.taken.count * sizeof *t.taken.ids);
+        assert_int_equal(doppler_session_position(f->h.session), PROMPT + t.taken.count);
+    }
+    assert_true(ends > 10);
+    char stops[8];                               /* held back to the end, then given out */
+    memcpy(stops, whole.text + whole.bytes - 3, 3);
+    memcpy(stops + 3, "\x01", 2);
+    told t = told_with(f, stops, 5);
+    assert_int_equal(t.bytes, whole.bytes);
+    assert_memory_equal(t.text, whole.text, whole.bytes);
+    const doppler_sampling empty = {.stops = "", .stops_bytes = 1};
+    assert_int_equal(doppler_generate(f->h.session, f->ids, PROMPT, &empty, 4, tell, took, &t),
+                     DOPPLER_BAD_ARGUMENT);
+    assert_string_equal(doppler_message(f->h.d), "stop string 0 is empty");
+}
+
 static void a_continued_timeline_equals_a_fresh_one(void **state) {
     fixture *f = *state;
     taken first = {0}, fresh = {0}, reused = {0};
@@ -249,6 +312,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunking_does_not_change_logits),
         cmocka_unit_test(score_is_the_likelihood_of_the_logits),
+        cmocka_unit_test(a_stop_string_ends_the_text_before_it),
         cmocka_unit_test(a_continued_timeline_equals_a_fresh_one),
         cmocka_unit_test(a_stopped_generation_leaves_a_usable_session),
         cmocka_unit_test(the_context_ends_a_generation),

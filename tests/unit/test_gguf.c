@@ -5,6 +5,7 @@
 #include "memory/json.h"
 #include "memory/text.h"
 #include "storage/files.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-enum { F32 = 0, Q4_0 = 2, IQ4_XS = 23 };
+enum { F32 = 0, Q4_0 = 2, IQ4_XS = 23, MXFP4 = 39 };
 
 /* ---- writing */
 
@@ -232,6 +233,29 @@ static void values_of_every_type_are_read(void **state) {
     assert_int_equal(gguf_find(&g, "many.float64")->count, 3);
     arena_free(&a);
     drop(&m);
+}
+
+static void chat_templates_are_in_the_metadata(void **state) {
+    (void)state;
+    static const char joined[] = "{% if tools is defined and tools is not none %}\nb{{ '' }}"
+                                 "{% else %}\n{{ a }}{{ '' }}{% endif %}";
+    static const char *const wanted[] = {"", "{{ a }}", joined};
+    for (int templates = 0; templates < 3; templates++) {
+        maker m;
+        arena a = {0};
+        gguf g;
+        error e = {0};
+        const char *found;
+        small_model(&m, false, F32);
+        if (templates > 0) add_string(&m, "tokenizer.chat_template", "{{ a }}");
+        if (templates > 1) add_string(&m, "tokenizer.chat_template.tool_use", "b\n");
+        finish(&m);
+        parse_good(&a, &m, &g);
+        assert_int_equal(gguf_chat_template(&e, &a, &g, &found), DOPPLER_OK);
+        assert_string_equal(found, wanted[templates]);
+        arena_free(&a);
+        drop(&m);
+    }
 }
 
 static void any_prefix_of_the_header_asks_for_more(void **state) {
@@ -498,6 +522,64 @@ static void experts_are_read_stacked_and_apart(void **state) {
     }
 }
 
+/* What files of GPT-OSS leave out, and names that they have for other things than others. */
+static void gpt_oss_is_more_than_its_metadata(void **state) {
+    (void)state;
+    static const struct { const char *name; uint32_t type, cols, rows, experts; } tensors[] = {
+        {"token_embd.weight", F32, 64, 10, 1},           {"output_norm.weight", F32, 64, 0, 1},
+        {"blk.0.attn_norm.weight", F32, 64, 0, 1},       {"blk.0.attn_q.weight", F32, 64, 64, 1},
+        {"blk.0.attn_k.weight", F32, 64, 32, 1},         {"blk.0.attn_v.weight", F32, 64, 32, 1},
+        {"blk.0.attn_output.weight", F32, 64, 64, 1},    {"blk.0.attn_q.bias", F32, 64, 0, 1},
+        {"blk.0.attn_k.bias", F32, 32, 0, 1},            {"blk.0.attn_v.bias", F32, 32, 0, 1},
+        {"blk.0.attn_output.bias", F32, 64, 0, 1},       {"blk.0.attn_sinks.weight", F32, 2, 0, 1},
+        {"blk.0.post_attention_norm.weight", F32, 64, 0, 1},
+        {"blk.0.ffn_gate_inp.weight", F32, 64, 4, 1},    {"blk.0.ffn_gate_inp.bias", F32, 4, 0, 1},
+        {"blk.0.ffn_gate_exps.weight", MXFP4, 64, 96, 4},
+        {"blk.0.ffn_up_exps.weight", MXFP4, 64, 96, 4},
+        {"blk.0.ffn_down_exps.weight", MXFP4, 96, 64, 4},
+        {"blk.0.ffn_gate_exps.bias", F32, 96, 4, 1},     {"blk.0.ffn_up_exps.bias", F32, 96, 4, 1},
+        {"blk.0.ffn_down_exps.bias", F32, 64, 4, 1}};
+    maker m = {0};
+    arena a = {0};
+    error e;
+    model_config c;
+    source_tensor *s;
+    uint32_t count;
+    add_string(&m, "general.architecture", "gpt-oss");
+    static const struct { const char *key; uint32_t value; } numbers[] = {
+        {"gpt-oss.block_count", 1}, {"gpt-oss.context_length", 128},
+        {"gpt-oss.embedding_length", 64}, {"gpt-oss.feed_forward_length", 192},
+        {"gpt-oss.expert_feed_forward_length", 96}, {"gpt-oss.attention.head_count", 2},
+        {"gpt-oss.attention.head_count_kv", 1}, {"gpt-oss.attention.sliding_window", 16},
+        {"gpt-oss.expert_count", 4}, {"gpt-oss.expert_used_count", 2},
+        {"gpt-oss.rope.scaling.original_context_length", 4}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        add_u32(&m, numbers[i].key, numbers[i].value);
+    add_f32(&m, "gpt-oss.attention.layer_norm_rms_epsilon", 1e-5f);
+    add_f32(&m, "gpt-oss.rope.freq_base", 150000);
+    add_string(&m, "gpt-oss.rope.scaling.type", "yarn");
+    add_f32(&m, "gpt-oss.rope.scaling.factor", 32);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
+        add_experts(&m, tensors[i].name, tensors[i].type, tensors[i].cols, tensors[i].rows,
+                    tensors[i].experts);
+    if (model_of(&e, &a, &m, &c, &s, &count)) fail_msg("%s", e.message);
+    const rope_config *r = &c.rope[LAYER_SLIDING];
+    assert_string_equal(c.architecture, "gpt-oss");
+    assert_true(c.hidden == 96 && c.window == 16 && c.layer_kinds[0] == LAYER_SLIDING);
+    assert_true(c.activation == ACTIVATION_SWIGLU_CLAMPED && c.activation_limit == 7);
+    assert_true(c.attention_sinks && c.router_bias && c.mlp_bias && c.attention_out_bias);
+    assert_true(r->type == ROPE_YARN && !r->truncate && r->original_context == 4);
+    assert_true(r->beta_fast == 32 && r->beta_slow == 1 && r->theta == 150000);
+    assert_true(fabsf(r->attention_factor - 1.3465736f) < 1e-6f);
+    assert_int_equal(count, 12 + 3 + 3 * 4 + 3);
+    for (uint32_t i = 0; i < count; i++) {
+        if (s[i].role == ROLE_FFN_NORM)
+            assert_string_equal(s[i].name, "blk.0.post_attention_norm.weight");
+        assert_int_equal(s[i].interleaved_head, 0);
+    }
+    arena_free(&a);
+}
+
 /* A window in a file of LLaMA's kind, which has no pattern, is of all layers. */
 static void a_window_without_a_pattern_slides_all_layers(void **state) {
     (void)state;
@@ -598,6 +680,7 @@ static void public_malformed_files_are_judged_right(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_of_every_type_are_read),
+        cmocka_unit_test(chat_templates_are_in_the_metadata),
         cmocka_unit_test(any_prefix_of_the_header_asks_for_more),
         cmocka_unit_test(a_file_cut_anywhere_is_refused),
         cmocka_unit_test(any_byte_may_change_without_a_crash),
@@ -606,6 +689,7 @@ int main(void) {
         cmocka_unit_test(rope_freqs_become_the_ropes_factors),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(experts_are_read_stacked_and_apart),
+        cmocka_unit_test(gpt_oss_is_more_than_its_metadata),
         cmocka_unit_test(a_window_without_a_pattern_slides_all_layers),
         cmocka_unit_test(a_file_without_a_model_is_refused),
         cmocka_unit_test(public_malformed_files_are_judged_right),

@@ -269,12 +269,16 @@ static void missing_and_impossible_sizes_are_named(void **state) {
             "text_config");
 }
 
-static void chat_template_has_two_forms(void **state) {
+static void chat_templates_have_several_forms(void **state) {
     (void)state;
     static const struct { const char *json, *want; } cases[] = {
         {"{\"chat_template\": \"{{ a }}\"}", "{{ a }}"},
         {"{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, "
-         "{\"name\": \"default\", \"template\": \"d\"}]}", "d"},
+         "{\"name\": \"default\", \"template\": \"d\\n\"}]}",
+         "{% if tools is defined and tools is not none %}\nt{{ '' }}{% else %}\n"
+         "d{{ '' }}{% endif %}"},
+        {"{\"chat_template\": [{\"name\": \"rag\", \"template\": \"r\"}, "
+         "{\"name\": \"default\", \"template\": \"d\\n\"}]}", "d\n"},
         {"{\"chat_template\": null}", ""},
         {"{}", ""},
     };
@@ -283,15 +287,17 @@ static void chat_template_has_two_forms(void **state) {
         error e = {0};
         const char *found;
         hf_text text = {cases[i].json, strlen(cases[i].json)};
-        assert_int_equal(hf_chat_template(&e, &a, text, &found), DOPPLER_OK);
+        assert_int_equal(hf_chat_template(&e, &a, "t.json", text, &found), DOPPLER_OK);
         assert_string_equal(found, cases[i].want);
         arena_free(&a);
     }
     arena a = {0};
     error e = {0};
     const char *found;
-    assert_int_equal(hf_chat_template(&e, &a, (hf_text){"{\"chat_template\": 3}", 20}, &found),
+    static const char bad[] = "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": 3}]}";
+    assert_int_equal(hf_chat_template(&e, &a, "t.json", (hf_text){bad, sizeof bad - 1}, &found),
                      DOPPLER_BAD_FILE);
+    assert_string_equal(e.message, "t.json: \"chat_template\" is no text");
     arena_free(&a);
 }
 
@@ -433,7 +439,7 @@ int main(void) {
         cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
         cmocka_unit_test(what_would_change_results_is_refused_by_name),
         cmocka_unit_test(missing_and_impossible_sizes_are_named),
-        cmocka_unit_test(chat_template_has_two_forms),
+        cmocka_unit_test(chat_templates_have_several_forms),
         cmocka_unit_test(names_map_to_roles),
         cmocka_unit_test(gemma_names_map_to_their_roles),
         cmocka_unit_test(sources_are_complete_and_fit),

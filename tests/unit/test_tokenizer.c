@@ -148,6 +148,64 @@ static void streamed_text_is_whole_characters(void **state) {
     tokenizer_close(t);
 }
 
+/* The micro model's special tokens all begin with "<": with every "<" marked none is left, and
+ * nothing else changes; with some marked, just those are none. */
+static void marked_characters_are_in_no_special_token(void **state) {
+    (void)state;
+    static const struct { const char *marked, *plain; uint32_t plain_flags; } cases[] = {
+        {"a <|eot_id|>\n b", "a <|eot_id|>\n b", TOKENIZE_SPECIAL},
+        {"a \xFF<|eot_id|>\n b \xFF<", "a <|eot_id|>\n b <", 0},
+        {"\xFF<\xFF|eot_id|>", "<|eot_id|>", 0},
+        {"<|eot_id|\xFF>", "<|eot_id|>", 0},
+        {"<|eo\xFFt_id|>x", "<|eot_id|>x", 0},
+        {"\xFF\xFF<|eot_id|>", "<|eot_id|>", 0},
+        {"<|eot_id|>\xFF", "<|eot_id|>", TOKENIZE_SPECIAL},
+        {"\xFF""a\xFF \xFF\xC3\xA9", "a \xC3\xA9", 0},
+        {"\xE2\x82\xFF<|eot_id|>", "\xEF\xBF\xBD<|eot_id|>", 0},
+        {"", "", 0}};
+    const uint32_t flags = TOKENIZE_SPECIAL | TOKENIZE_MARKED;
+    tokenizer *t = open_micro();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t got[64], want[64];
+        const char *marked = cases[i].marked, *plain = cases[i].plain;
+        size_t count = tokenizer_encode(t, marked, strlen(marked), flags, got, 64);
+        assert_int_equal(
+            tokenizer_encode(t, plain, strlen(plain), cases[i].plain_flags, want, 64), count);
+        assert_memory_equal(got, want, count * sizeof *got);
+    }
+    uint32_t ids[64];
+    static const char both[] = "<|eot_id|>\xFF<|eot_id|><|eot_id|>";
+    size_t count = tokenizer_encode(t, both, sizeof both - 1, flags, ids, 64), special = 0;
+    for (size_t i = 0; i < count; i++) special += tokenizer_is_special(t, ids[i]);
+    assert_int_equal(special, 2);
+    assert_true(tokenizer_is_special(t, ids[0]) && tokenizer_is_special(t, ids[count - 1]));
+    tokenizer_close(t);
+}
+
+/* Added tokens that are not special are found through marks, with the white space they take. */
+static void marks_do_not_hide_other_added_tokens(void **state) {
+    (void)state;
+    tokenizer *t = open_file(FIXTURES "added.tokenizer.json");
+    assert_non_null(t);
+    size_t found = 0;
+    for (uint32_t id = 0; id < tokenizer_vocab(t); id++) {
+        uint32_t want[64], got[64];
+        size_t bytes;
+        const char *piece = tokenizer_piece(t, id, &bytes);
+        char plain[128], marked[128];
+        if (!bytes || bytes > 60 || tokenizer_is_special(t, id)) continue;
+        size_t length = (size_t)snprintf(plain, sizeof plain, "x %s y", piece);
+        size_t count = tokenizer_encode(t, plain, length, 0, want, 64);
+        size_t marked_bytes = (size_t)snprintf(marked, sizeof marked, "x \xFF%s y", piece);
+        assert_int_equal(tokenizer_encode(t, marked, marked_bytes,
+                                          TOKENIZE_SPECIAL | TOKENIZE_MARKED, got, 64), count);
+        assert_memory_equal(got, want, count * sizeof *got);
+        for (size_t i = 0; i < count; i++) found += want[i] == id;
+    }
+    assert_true(found > 0);
+    tokenizer_close(t);
+}
+
 static void ill_formed_text_reads_as_replacement(void **state) {
     (void)state;
     tokenizer *t = open_micro();
@@ -337,6 +395,8 @@ int main(void) {
         cmocka_unit_test(a_cut_or_changed_compiled_form_is_survived),
         cmocka_unit_test(other_versions_of_the_compiled_form_are_refused),
         cmocka_unit_test(streamed_text_is_whole_characters),
+        cmocka_unit_test(marked_characters_are_in_no_special_token),
+        cmocka_unit_test(marks_do_not_hide_other_added_tokens),
         cmocka_unit_test(ill_formed_text_reads_as_replacement),
         cmocka_unit_test(long_runs_take_no_quadratic_time),
         cmocka_unit_test(unknown_components_are_named),

@@ -1,7 +1,9 @@
 /* test_tokenizer_ids.c - token ids and decoded texts against Hugging Face tokenizers (the committed
  * fixtures/tokenizer on our own vocabularies, and real ones where ../shared is present) and against
  * llama.cpp's vectors. */
+#include "memory/utf8.h"
 #include "tests/unit/tokenizer_test.h"
+#include "tokenizer/unicode.h"
 
 static void check_decoded(const tokenizer *t, const json *ids, const char *want, size_t bytes) {
     static uint32_t list[MAX_IDS];
@@ -13,6 +15,29 @@ static void check_decoded(const tokenizer *t, const json *ids, const char *want,
     if (out.bytes != bytes || (bytes && memcmp(out.data, want, bytes)))
         fail_msg("\"%.200s\" comes back as \"%.200s\"", want, out.data ? out.data : "");
     text_free(&out);
+}
+
+/* With all its characters marked but white space, a text has the ids of one without special
+ * tokens. */
+static void check_marked(const tokenizer *t, const json *text) {
+    static uint32_t want[MAX_IDS], got[MAX_IDS];
+    char *marked = malloc(2 * text->text_bytes + 1);
+    assert_non_null(marked);
+    size_t n = 0;
+    for (size_t at = 0, step; at < text->text_bytes; at += step) {
+        uint32_t code;
+        step = utf8_decode(text->text + at, text->text_bytes - at, &code);
+        bool space = unicode_classes(code) & UNICODE_SPACE || code == 0x2581;
+        if (!space) marked[n++] = (char)TOKENIZE_MARK;
+        memcpy(marked + n, text->text + at, step);
+        n += step;
+    }
+    size_t count = tokenizer_encode(t, text->text, text->text_bytes, 0, want, MAX_IDS);
+    size_t marked_count = tokenizer_encode(t, marked, n, TOKENIZE_SPECIAL | TOKENIZE_MARKED, got,
+                                           MAX_IDS);
+    if (count != marked_count || memcmp(want, got, count * sizeof *got))
+        fail_msg("\"%.200s\" marked: %zu ids, wanted %zu", text->text, marked_count, count);
+    free(marked);
 }
 
 /* ---- committed vectors */
@@ -61,6 +86,7 @@ static void check_vectors(const char *name) {
         const json *plain = json_get(c, "plain"), *around = json_get(c, "around");
         check_ids(t, text, TOKENIZE_SPECIAL, ids);
         check_ids(t, text, 0, plain ? plain : ids);
+        check_marked(t, text);
         if (around) check_ids(t, text, TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE, around);
     }
     for (const json *d = json_get(root, "decodes")->first; d; d = d->next) {
@@ -146,6 +172,7 @@ static void check_texts(const tokenizer *t, const golden *g, const json *ids) {
         snprintf(number, sizeof number, "%u", i);
         const json *text = json_get(c, "text"), *other = json_get(differ, number);
         check_ids(t, text, TOKENIZE_SPECIAL, want);
+        check_marked(t, text);
         if (other) check_decoded(t, want, other->text, other->text_bytes);
         else check_decoded(t, want, text->text, text->text_bytes);
     }
@@ -160,6 +187,7 @@ static uint32_t check_special(const tokenizer *t, const golden *g, const char *f
         const json *decoded = json_get(c, "decoded_skip_special");
         check_ids(t, text, TOKENIZE_SPECIAL, ids);
         check_ids(t, text, TOKENIZE_SPECIAL | TOKENIZE_TEMPLATE, json_get(c, "ids_add_special"));
+        check_marked(t, text);
         check_decoded(t, ids, decoded->text, decoded->text_bytes);
         cases++;
     }
