@@ -13,11 +13,12 @@ const OK = 0;
 const NEXT_REQUEST = 0, NEXT_READY = 2, NEXT_FAILED = 3;
 const DEVICES = { cpu: 0, gpu: 1 };
 const LIMITS = { device: 0, default: 1, '1MiB': 2 };
-const KV = { f16: 0, f32: 1 };
+const KV = { f16: 0, f32: 1, q8_0: 2 };
 const PRECISION = { exact: 0, fast: 1 };
 const SPECIAL = { none: 0, all: 1, unmarked: 2 };
 const NO_TOKEN = 0xFFFFFFFF;
 const NO_LAYER = 0xFFFFFFFF;
+const NO_CHECKPOINTS = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
@@ -179,10 +180,12 @@ export class Core {
 
     // ---- models
 
-    /** Brings the package at `url` into memory. emit({ bytes, total }) reports progress. */
-    async load({ url }, { signal, emit }) {
+    /** Brings the package at `url` into memory. emit({ plan }) says what it and a session with
+     *  these options will need, before anything is allocated; emit({ bytes, total }) is progress. */
+    async load({ url, session }, { signal, emit }) {
         const stop = new AbortController();
-        const loading = this.#load(url, AbortSignal.any([signal, stop.signal]), stop, emit);
+        const both = AbortSignal.any([signal, stop.signal]);
+        const loading = this.#load(url, session, both, stop, emit);
         this.#loads.set(stop, loading);
         try {
             return await loading;
@@ -191,7 +194,7 @@ export class Core {
         }
     }
 
-    async #load(url, signal, stop, emit) {
+    async #load(url, session, signal, stop, emit) {
         if (!globalThis.crypto?.subtle) {
             throw new DopplerError('UNSUPPORTED',
                 'weights are verified with WebCrypto, which needs https or localhost');
@@ -201,6 +204,7 @@ export class Core {
         let at = 0;
         try {
             at = this.#createModel(await source.whole('manifest.json', MANIFEST_BYTES));
+            if (session) emit({ plan: this.#memory(at, session) });
             await this.#feed(at, source, running, signal, emit);
             const model = ++this.#lastHandle;
             this.#models.set(model, { at, sessions: new Set() });
@@ -360,22 +364,24 @@ export class Core {
 
     // ---- sessions
 
-    #sessionOptions({ context, chunk, kv, precision }) {
+    #sessionOptions({ context, chunk, kv, precision, checkpoints }) {
         return [context, chunk || (this.#gpu ? 0 : CPU_CHUNK), choice(KV, 'kv', kv),
-            choice(PRECISION, 'precision', precision)];
+            choice(PRECISION, 'precision', precision),
+            checkpoints === null ? 0 : checkpoints || NO_CHECKPOINTS];
     }
 
     /** Bytes on the device that a session will need. */
-    sessionMemory({ model, ...options }) {
-        const { at } = this.#model(model);
+    sessionMemory({ model, ...options }) { return this.#memory(this.#model(model).at, options); }
+
+    #memory(at, options) {
         const values = this.#sessionOptions(options);
-        const out = this.#wasm.malloc(24);
+        const out = this.#wasm.malloc(32);
         try {
             const status = this.#call('session_memory', at, ...values, out);
             if (status !== OK) throw this.#failure(status);
-            const [weights, kv, work] = new Float64Array(
-                this.#wasm.u8.slice(out, out + 24).buffer);
-            return { weights, kv, work };
+            const [weights, kv, checkpoints, work] = new Float64Array(
+                this.#wasm.u8.slice(out, out + 32).buffer);
+            return { weights, kv, checkpoints, work };
         } finally {
             this.#wasm.free(out);
         }
@@ -481,7 +487,8 @@ export class Core {
         }
         return {
             stop: ended ?? (stopToken !== null || stopString !== null ? 'stop' : 'length'),
-            stopToken, stopString, promptTokens: ids.length, tokens, seed: sampling.seed,
+            stopToken, stopString, promptTokens: ids.length,
+            reusedTokens: this.#call('session_reused', record.at), tokens, seed: sampling.seed,
             timeToFirstToken: tokens > 0 ? first - start : null,
             tokensPerSecond: tokens > 1 ? 1000 * (tokens - 1) / (last - first) : null,
             duration: performance.now() - start,

@@ -42,6 +42,10 @@ export interface OpenOptions {
 }
 
 export interface LoadOptions {
+    /** Called once, before anything is allocated or downloaded: what the model and a session with
+     *  the options in `session` will need. */
+    onPlan?: (memory: Memory) => void;
+    session?: SessionOptions;
     onProgress?: (progress: { bytes: number; total: number }) => void;
     signal?: AbortSignal;
 }
@@ -53,8 +57,24 @@ export class Doppler {
     readonly info: Info;
     /** @param url folder of an RDRR package; in Node a path too. */
     load(url: string | URL, options?: LoadOptions): Promise<Model>;
+    /** Switches debugging on, for all models and sessions; null: off. */
+    debug(options: DebugOptions | null): Promise<void>;
     /** Cancels what runs, closes models and sessions, frees the device. Never fails. */
     close(): Promise<void>;
+}
+
+export interface DebugOptions {
+    /** Where lines go, one for each call into the engine; true (default when another switch is
+     *  on): console.debug. */
+    log?: boolean | ((line: string) => void);
+    /** Lines end with milliseconds: of the call, to the first token, between tokens. */
+    timings?: boolean;
+    /** Each generate() first checks the tensors of its prompt (64 tokens at most) as Model.check()
+     *  does and says what it found: whether all are finite, with 'cpu' also what departs from the
+     *  CPU backend. A function receives the report. */
+    trace?: boolean | 'cpu' | ((report: Report) => void);
+    /** For trace: what of a tensor's largest value is a departure. Default 1e-3. */
+    tolerance?: number;
 }
 
 export interface SessionOptions {
@@ -62,10 +82,13 @@ export interface SessionOptions {
     context?: number;
     /** Most tokens of one step while reading a prompt. */
     chunk?: number;
-    /** Number format of the KV cache. Default 'f16'. */
-    kv?: 'f16' | 'f32';
+    /** Number format of the KV cache. Default 'f16'; 'q8_0' takes about half as much memory. */
+    kv?: 'f16' | 'f32' | 'q8_0';
     /** 'fast' (default) permits kernels that round activations to 8 bits. */
     precision?: 'fast' | 'exact';
+    /** Turn ends that a prompt may return to without being read anew, where layers of the model
+     *  see a window only; at most 64. Default: up to 4, in half of the KV cache's memory. */
+    checkpoints?: number;
 }
 
 export interface TokenizeOptions {
@@ -81,13 +104,56 @@ export interface Memory {
     readonly weights: number;
     /** Keys and values of all layers. */
     readonly kv: number;
+    /** What sliding layers held at the ends of turns. */
+    readonly checkpoints: number;
     /** Activations, tables, logits. */
     readonly work: number;
+}
+
+/** An element of an intermediate tensor. */
+export interface Place {
+    /** 'layers.3.qkv': names as in docs/PIPELINE.md. */
+    readonly name: string;
+    readonly token: number;
+    /** Which of the token's experts, where the tensor has a row for each; else null. */
+    readonly slot: number | null;
+    readonly element: number;
+    readonly got: number;
+    /** Null where nothing was compared. */
+    readonly want: number | null;
+    /** |got - want|, of the tensor's largest value. */
+    readonly error: number | null;
+}
+
+export interface Report {
+    /** In the order of computation. error: the largest, where something was compared. */
+    readonly tensors: readonly { readonly name: string; readonly rows: number;
+        readonly cols: number; readonly rms: number; readonly error: number | null }[];
+    /** The first NaN or infinity. */
+    readonly nonFinite: Place | null;
+    /** The first error above the tolerance; in that tensor, the largest. */
+    readonly departure: Place | null;
+    /** The largest error of all. */
+    readonly worst: Place | null;
+}
+
+export interface CheckOptions {
+    /** 'cpu': compare with the CPU backend, which loads the package too. */
+    against?: 'cpu' | null;
+    /** Default 1e-3. */
+    tolerance?: number;
+    /** Default 'f32'. */
+    kv?: 'f16' | 'f32' | 'q8_0';
+    /** Default 'exact'. */
+    precision?: 'fast' | 'exact';
+    signal?: AbortSignal;
 }
 
 /** Weights and tokenizer, shared by the sessions. */
 export class Model {
     private constructor();
+    /** Where it was loaded from. */
+    readonly url: string;
     /** Size of the vocabulary. */
     readonly vocab: number;
     /** Longest context that the model was trained for, in tokens. */
@@ -103,6 +169,10 @@ export class Model {
      *  tokens are only what the template itself wrote, unless `trusted`. */
     render(messages: readonly Message[], options?: RenderOptions): Promise<Rendered>;
     tokenize(text: string, options?: TokenizeOptions): Promise<Uint32Array>;
+    /** Computes every intermediate tensor of a prompt, in a session of its own, and says what is
+     *  wrong with them. */
+    check(prompt: string | Iterable<number>, options?: CheckOptions & TokenizeOptions):
+        Promise<Report>;
     /** Closes its sessions and frees the weights. Never fails. */
     close(): Promise<void>;
 }
@@ -139,6 +209,8 @@ export interface GenerationStats {
     /** Which of `stop` ended it; null when none did. */
     readonly stopString: string | null;
     readonly promptTokens: number;
+    /** Of those, what the session held already. */
+    readonly reusedTokens: number;
     readonly tokens: number;
     readonly seed: number | bigint;
     /** Milliseconds from the start to the first token; null without one. */

@@ -60,6 +60,12 @@ function messagesOf(value) {
 
 const specialOf = (value) => (value ? 'all' : 'none');
 
+function sessionOptions({ context = 0, chunk = 0, kv = 'f16', precision = 'fast',
+    checkpoints = null } = {}) {
+    return { context: count('context', context), chunk: count('chunk', chunk), kv, precision,
+        checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
+}
+
 // The folder of a package as an absolute URL that ends in a slash.
 async function packageUrl(where) {
     let url;
@@ -112,42 +118,89 @@ function startWorker(assets) {
     return worker;
 }
 
+// Loaded when first asked: most pages never do.
+const debugging = () => import('./debug.js');
+
+// A link whose calls go through `watch` while there is one. about: whose call it is.
+class WatchedLink {
+    watch = null;
+    #link;
+
+    constructor(link) { this.#link = link; }
+
+    get info() { return this.#link.info; }
+
+    call(method, args, io, about) {
+        const call = (through) => this.#link.call(method, args, through);
+        return this.watch ? this.watch(method, args, io, about, call) : call(io);
+    }
+
+    close() { this.#link.close(); }
+}
+
 // ---- the three classes
 
 // Closing never fails: what has stopped by itself needs no closing.
 const stopped = () => null;
 
 export class Doppler {
-    #link;
+    #link; #files;
     #models = new Set();
+    #cpu = null;                    // Promise of a Doppler on the CPU, to compare with
+    #twins = new Map();             // URL -> Promise of its model there
     #closed = null;
 
     /** Use Doppler.open(). */
-    constructor(link) { this.#link = link; }
+    constructor(link, files) {
+        this.#link = new WatchedLink(link);
+        this.#files = files;
+    }
 
     static async open({ device = 'auto', limits = 'device', assets, worker = IN_BROWSER } = {}) {
         const wasm = assets === undefined ? defaultWasm() : assetUrl(assets, 'doppler.wasm');
         const options = { device, limits, wasm: wasm.href };
-        if (worker === false) return new Doppler(await openHere(options));
+        const files = { assets, worker: typeof worker === 'boolean' ? worker : IN_BROWSER };
+        if (worker === false) return new Doppler(await openHere(options), files);
         const thread = worker === true ? startWorker(assets) : worker;
-        return new Doppler(await openWorker(thread, options));
+        return new Doppler(await openWorker(thread, options), files);
     }
 
     get info() { return this.#link.info; }
 
-    async load(url, { onProgress, signal } = {}) {
+    async load(url, { onPlan, onProgress, session, signal } = {}) {
         signal?.throwIfAborted();
-        const where = await packageUrl(url);
+        const args = { url: await packageUrl(url), session: onPlan && sessionOptions(session) };
+        const emit = (step) => (step.plan ? onPlan(step.plan) : onProgress?.(step));
         let loaded;
         try {
-            loaded = await this.#link.call('load', { url: where }, { signal, emit: onProgress });
+            loaded = await this.#link.call('load', args, { signal, emit });
         } catch (error) {
             signal?.throwIfAborted();
             throw error;
         }
-        const model = new Model(this.#link, loaded, () => this.#models.delete(model));
+        const model = new Model(this.#link, { ...loaded, url: args.url },
+            () => this.#models.delete(model), () => this.#twin(args.url));
         this.#models.add(model);
         return model;
+    }
+
+    async debug(options) {
+        const { log = false, timings = false, trace = false } = options ?? {};
+        const { watcher } = await debugging();
+        this.#link.watch = log || timings || trace ? watcher(options) : null;
+    }
+
+    // The same package on the CPU.
+    async #twin(url) {
+        this.#cpu ??= Doppler.open({ device: 'cpu', ...this.#files });
+        const cpu = await this.#cpu;
+        if (!this.#twins.has(url)) this.#twins.set(url, cpu.load(url));
+        try {
+            return await this.#twins.get(url);
+        } catch (error) {
+            this.#twins.delete(url);
+            throw error;
+        }
     }
 
     close() {
@@ -158,23 +211,26 @@ export class Doppler {
     async #close() {
         await this.#link.call('close').catch(stopped);
         await Promise.all([...this.#models].map((model) => model.close()));
+        await this.#cpu?.then((cpu) => cpu.close(), stopped);
         this.#link.close();
     }
 }
 
 export class Model {
-    #link; #model; #forget; #tokens;
+    #link; #model; #forget; #tokens; #twin;
     #sessions = new Set();
     #specials = null;               // Promise of the texts of all special tokens
     #chatting = null;               // the session of chat()
     #closed = null;
 
-    /** Use doppler.load(). */
-    constructor(link, { model, vocab, context, chatTemplate, bos, eos }, forget) {
+    /** Use doppler.load(). twin: gives the same model on the CPU. */
+    constructor(link, { model, vocab, context, chatTemplate, bos, eos, url }, forget, twin) {
         this.#link = link;
         this.#model = model;
         this.#forget = forget;
         this.#tokens = { bos_token: bos, eos_token: eos };
+        this.#twin = twin;
+        this.url = url;
         this.vocab = vocab;
         this.context = context;
         this.chatTemplate = chatTemplate || null;
@@ -182,16 +238,19 @@ export class Model {
 
     memory(options = {}) { return this.#link.call('sessionMemory', this.#options(options)); }
 
-    #options({ context = 0, chunk = 0, kv = 'f16', precision = 'fast' }) {
-        return { model: this.#model, context: count('context', context),
-            chunk: count('chunk', chunk), kv, precision };
-    }
+    #options(options) { return { model: this.#model, ...sessionOptions(options) }; }
 
     session(options = {}) {
         const session = new Session(this.#link, this, this.#options(options),
             () => this.#sessions.delete(session));
         this.#sessions.add(session);
         return session;
+    }
+
+    async check(prompt, { against = null, ...options } = {}) {
+        if (against !== null && against !== 'cpu') throw bad('against', against, 'null and cpu');
+        const { check } = await debugging();
+        return check(this, against && this.#twin, promptOf(prompt), options);
     }
 
     tokenize(text, { special = false, bos = true } = {}) {
@@ -237,13 +296,14 @@ export class Model {
 }
 
 export class Session {
-    #link; #model; #opened; #forget;
+    #link; #model; #options; #opened; #forget;
     #closed = null;
 
     /** Use model.session(). */
     constructor(link, model, options, forget) {
         this.#link = link;
         this.#model = model;
+        this.#options = options;
         this.#forget = forget;
         this.#opened = link.call('createSession', options);
         this.ready = this.#opened.then(() => {});
@@ -317,7 +377,8 @@ export class Session {
 
     async #call(method, args, io) {
         const { session } = await this.#opened;
-        return this.#link.call(method, { session, ...args }, io);
+        return this.#link.call(method, { session, ...args }, io,
+            { model: this.#model, options: this.#options });
     }
 
     async #floats(method, ids, signal) {

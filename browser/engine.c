@@ -25,6 +25,7 @@ _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU 
                    DOPPLER_LIMITS_DEFAULT == 1 && DOPPLER_LIMITS_1MIB == 2 &&
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
+                   DOPPLER_KV_Q8_0 == 2 && DOPPLER_NO_CHECKPOINTS == 0xFFFFFFFF &&
                    DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
                    DOPPLER_SPECIAL_NONE == 0 && DOPPLER_SPECIAL_ALL == 1 &&
                    DOPPLER_SPECIAL_UNMARKED == 2,
@@ -173,23 +174,25 @@ EXPORT(double, engine_segment_to, const doppler_request *r, uint32_t i) {
 
 /* ---- sessions */
 
-/* out: weights, kv, work. */
+/* out: weights, kv, checkpoints, work. */
 EXPORT(uint32_t, engine_session_memory, doppler_model *model, uint32_t context, uint32_t chunk,
-       uint32_t kv, uint32_t precision, double out[3]) {
-    doppler_session_options options = {
-        .context = context, .chunk = chunk, .kv = kv, .precision = precision};
+       uint32_t kv, uint32_t precision, uint32_t checkpoints, double out[4]) {
+    doppler_session_options options = {.context = context, .chunk = chunk, .kv = kv,
+                                       .precision = precision, .checkpoints = checkpoints};
     doppler_memory memory;
     doppler_status status = doppler_session_memory(model, &options, &memory);
     out[0] = (double)memory.weights;
     out[1] = (double)memory.kv;
-    out[2] = (double)memory.work;
+    out[2] = (double)memory.checkpoints;
+    out[3] = (double)memory.work;
     return status;
 }
 
 EXPORT(uint32_t, engine_session_create, doppler_model *model, uint32_t context, uint32_t chunk,
-       uint32_t kv, uint32_t precision, doppler_session **session, uint32_t ticket) {
-    doppler_session_options options = {
-        .context = context, .chunk = chunk, .kv = kv, .precision = precision};
+       uint32_t kv, uint32_t precision, uint32_t checkpoints, doppler_session **session,
+       uint32_t ticket) {
+    doppler_session_options options = {.context = context, .chunk = chunk, .kv = kv,
+                                       .precision = precision, .checkpoints = checkpoints};
     return doppler_session_create(model, &options, session, done, as_user(ticket));
 }
 
@@ -201,6 +204,10 @@ EXPORT(uint32_t, engine_session_context, const doppler_session *s) {
 
 EXPORT(uint32_t, engine_session_position, const doppler_session *s) {
     return doppler_session_position(s);
+}
+
+EXPORT(uint32_t, engine_session_reused, const doppler_session *s) {
+    return doppler_session_reused(s);
 }
 
 EXPORT(uint32_t, engine_generate, doppler_session *s, const uint32_t *ids, size_t count,

@@ -283,6 +283,16 @@ export class GpuHost {
             data >>> 0, bytes);
     }
 
+    _copy(self, ranges, count) {
+        const wasm = this.#wasm;
+        const encoder = this.#device.createCommandEncoder();
+        for (let at = ranges; at < ranges + 32 * count; at += 32) {
+            encoder.copyBufferToBuffer(this.#buffers[wasm.u32(at)], wasm.u64(at + 8),
+                this.#buffers[wasm.u32(at + 4)], wasm.u64(at + 16), wasm.u64(at + 24));
+        }
+        this.#device.queue.submit([encoder.finish()]);
+    }
+
     _read(self, readback, done, user) {
         const encoder = this.#device.createCommandEncoder();
         this.#submitAndRead(encoder, this.#readback(readback), done, user);

@@ -76,18 +76,21 @@ static inline uint32_t expert_tile_count(uint32_t slots, uint32_t experts, uint3
  * grid: ceil(dim / 4 / COMBINE_THREADS), tokens. */
 enum { COMBINE_ADD = 1 };
 struct combine_dims { uint32_t dim, used, tokens, flags; };
+/* A buffer of the cache has kv_count KV heads of a layer, from kv_first on: rows
+ * [kv_count, 2, slots] of head_dim elements in the program's KV format, K and V of each head.
+ * kernels take the query heads of those KV heads: group = heads / kv_heads of each. */
 
 /* rope_kv: rotates q and k of each token and writes k and v into the cache: position p, state's
  * + t, is kept in slot p % slots. With NORM each head of q and k is normalized first, as rmsnorm
  * does, with the gains vectors[q_gain + :head_dim] and vectors[k_gain + :head_dim].
  * qkv is [tokens, (heads + 2 * kv_heads) * head_dim]: q heads, k heads, v heads; q is rotated in
- * place. rope is [context, head_dim / 2] pairs (cos, sin). kv is [2, kv_heads, slots, head_dim]
- * in the program's KV format: K, then V. head_dim % 8 == 0. Positions >= context are left out.
+ * place. rope is [rope_rows, head_dim / 2] pairs (cos, sin), position p's in row p % rope_rows.
+ * head_dim % 8 == 0. Positions >= context are left out.
  * bindings: state r, rope r, vectors r, qkv w, kv w.
- * grid: ceil((heads + 2 * kv_heads) / rope_kv_heads()), tokens. */
+ * grid: ceil(kv_count * (group + 2) / rope_kv_heads()), tokens. */
 enum { ROPE_KV_NORM = 1, ROPE_KV_THREADS = 64 };
 struct rope_kv_dims {
-    uint32_t heads, kv_heads, head_dim, tokens, context, slots;
+    uint32_t heads, kv_heads, head_dim, tokens, context, slots, kv_first, kv_count, rope_rows;
     uint32_t q_gain, k_gain, flags;
     float eps;
 };
@@ -103,7 +106,7 @@ static inline uint32_t rope_kv_heads(uint32_t head_dim) { return ROPE_KV_THREADS
  * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
  * attention_merge reduces them.
  * bindings: state r, vectors r, qkv r (as above), kv r, out w (y or partial).
- * grid: kv_heads, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
+ * grid: kv_count, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
 enum {
     ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256,
     ATTENTION_MAX_SPLITS = 256
@@ -116,7 +119,8 @@ static inline int attention_fits(uint32_t heads, uint32_t kv_heads, uint32_t hea
            heads / kv_heads <= 8 * (ATTENTION_MAX_HEAD_DIM / head_dim);
 }
 struct attention_dims {
-    uint32_t heads, kv_heads, head_dim, tokens, context, slots, window, splits, sinks;
+    uint32_t heads, kv_heads, head_dim, tokens, context, slots, kv_first, kv_count;
+    uint32_t window, splits, sinks;
     float scale;
 };
 

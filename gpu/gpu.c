@@ -223,6 +223,15 @@ void gpu_read(gpu *g, gpu_buffer b, uint64_t offset, void *out, size_t bytes,
     else g->ops->read(g, &(gpu_readback){b, offset, bytes, out}, done, user);
 }
 
+void gpu_copy(gpu *g, const gpu_copy_range *ranges, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        assert(ranges[i].from != ranges[i].to && ranges[i].bytes > 0);
+        check_range(g, ranges[i].from, ranges[i].from_offset, ranges[i].bytes);
+        check_range(g, ranges[i].to, ranges[i].to_offset, ranges[i].bytes);
+    }
+    if (count > 0 && !g->is_lost) g->ops->copy(g, ranges, count);
+}
+
 /* ---- programs */
 
 void gpu_programs_create(gpu *g, const gpu_program_desc *descs, size_t count,

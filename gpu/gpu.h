@@ -73,6 +73,15 @@ void gpu_write(gpu *g, gpu_buffer b, uint64_t offset, const void *data, size_t b
 void gpu_read(gpu *g, gpu_buffer b, uint64_t offset, void *out, size_t bytes,
               doppler_done_fn done, void *user);
 
+/* A range of one buffer that another's becomes equal to. */
+typedef struct gpu_copy_range {
+    gpu_buffer from, to;         /* different ones */
+    uint64_t from_offset, to_offset, bytes;      /* multiples of 4 */
+} gpu_copy_range;
+
+/* On the device; nothing passes through the host. */
+void gpu_copy(gpu *g, const gpu_copy_range *ranges, size_t count);
+
 /* ---- programs */
 
 /* What a CPU twin is called with: the whole dispatch, all workgroups. */

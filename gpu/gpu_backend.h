@@ -18,6 +18,7 @@ typedef struct gpu_ops {
     void (*buffer_destroy)(gpu *g, gpu_buffer b);
     void *(*buffer_host)(gpu *g, gpu_buffer b);          /* NULL: host memory is not visible */
     void (*write)(gpu *g, gpu_buffer b, uint64_t offset, const void *data, size_t bytes);
+    void (*copy)(gpu *g, const gpu_copy_range *ranges, size_t count);
     void (*read)(gpu *g, const gpu_readback *readback, doppler_done_fn done, void *user);
     void (*programs_create)(gpu *g, const gpu_program_desc *descs, size_t count,
                             const gpu_program *handles, doppler_done_fn done, void *user);

@@ -96,6 +96,15 @@ static void cpu_write(gpu *g, gpu_buffer b, uint64_t offset, const void *data, s
     if (to) memcpy(to + offset, data, bytes);        /* NULL: its creation failed */
 }
 
+static void cpu_copy(gpu *g, const gpu_copy_range *ranges, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const char *from = cpu_buffer_host(g, ranges[i].from);
+        char *to = cpu_buffer_host(g, ranges[i].to);
+        if (!from || !to) continue;                  /* its creation failed */
+        memcpy(to + ranges[i].to_offset, from + ranges[i].from_offset, (size_t)ranges[i].bytes);
+    }
+}
+
 static void read_back(gpu_cpu *c, const gpu_readback *r) {
     if (r->bytes > 0) memcpy(r->out, (char *)c->buffers[r->buffer] + r->offset, r->bytes);
 }
@@ -252,6 +261,7 @@ static const gpu_ops cpu_ops = {
     .buffer_destroy = cpu_buffer_destroy,
     .buffer_host = cpu_buffer_host,
     .write = cpu_write,
+    .copy = cpu_copy,
     .read = cpu_read,
     .programs_create = cpu_programs_create,
     .program_destroy = cpu_program_destroy,

@@ -19,6 +19,11 @@ LAYOUT(gpu_constant, value, 8);
 LAYOUT(gpu_binding, offset, 8);
 LAYOUT(gpu_binding, bytes, 16);
 _Static_assert(sizeof(gpu_binding) == 24, "browser/gpu.js");
+LAYOUT(gpu_copy_range, to, 4);
+LAYOUT(gpu_copy_range, from_offset, 8);
+LAYOUT(gpu_copy_range, to_offset, 16);
+LAYOUT(gpu_copy_range, bytes, 24);
+_Static_assert(sizeof(gpu_copy_range) == 32, "browser/gpu.js");
 LAYOUT(gpu_readback, offset, 8);
 LAYOUT(gpu_readback, bytes, 16);
 LAYOUT(gpu_readback, out, 20);
@@ -40,6 +45,7 @@ void web_buffers_create(gpu *g, const gpu_buffer_desc *descs, size_t count,
 IMPORT(buffer_destroy) void web_buffer_destroy(gpu *g, gpu_buffer b);
 IMPORT(write)
 void web_write_at(gpu *g, gpu_buffer b, double offset, const void *data, size_t bytes);
+IMPORT(copy) void web_copy(gpu *g, const gpu_copy_range *ranges, size_t count);
 IMPORT(read)
 void web_read(gpu *g, const gpu_readback *readback, doppler_done_fn done, void *user);
 IMPORT(programs_create)
@@ -84,6 +90,7 @@ static const gpu_ops web_ops = {
     .buffers_create = web_buffers_create,
     .buffer_destroy = web_buffer_destroy,
     .write = web_write,
+    .copy = web_copy,
     .read = web_read,
     .programs_create = web_programs_create,
     .program_destroy = web_program_destroy,

@@ -30,7 +30,7 @@ KERNELS(X)
 extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
     wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
-extern const char wgsl_kv_f16[], wgsl_kv_f32[];
+extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];                /* linked with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[];
@@ -41,7 +41,22 @@ const kernel kernels[KERNEL_COUNT] = {
 #undef X
 };
 
-const char *const kv_names[KV_COUNT] = {[KV_F16] = "f16", [KV_F32] = "f32"};
+const char *const kv_names[KV_COUNT] = {[KV_F16] = "f16", [KV_F32] = "f32", [KV_Q8_0] = "q8_0"};
+
+/* Of an element; elements with a scale of their own, 0: none. */
+static const struct { uint32_t bytes, run; } kv_layouts[KV_COUNT] = {
+    [KV_F16] = {2, 0}, [KV_F32] = {4, 0}, [KV_Q8_0] = {1, 32}};
+
+uint32_t kv_run(kv_format format) { return kv_layouts[format].run ? kv_layouts[format].run : 1; }
+
+uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim) {
+    uint32_t run = kv_layouts[format].run, scales = run ? head_dim / run : 0;
+    return (scales + 1) / 2 * 4;                      /* f16, in whole words */
+}
+
+uint64_t kv_row_bytes(kv_format format, uint32_t head_dim) {
+    return (uint64_t)head_dim * kv_layouts[format].bytes + kv_scale_bytes(format, head_dim);
+}
 
 /* A format's own text, and what it is linked with beside half.wgsl, or NULL. */
 static const char *const weight_sources[FORMAT_COUNT][2] = {
@@ -56,7 +71,11 @@ static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_Q6_K]  = {wgsl_weights_q6_k},
     [FORMAT_MXFP4] = {wgsl_weights_mxfp4},
 };
-static const char *const kv_sources[KV_COUNT] = {[KV_F16] = wgsl_kv_f16, [KV_F32] = wgsl_kv_f32};
+static const char *const kv_sources[KV_COUNT][2] = {
+    [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
+    [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
+    [KV_Q8_0] = {wgsl_kv_q8_0},
+};
 
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
@@ -96,7 +115,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
         link_source(&desc, weight_sources[format][1]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
-        link_source(&desc, kv_sources[format]);
+        link_source(&desc, kv_sources[format][0]);
+        link_source(&desc, kv_sources[format][1]);
         linked = kv_names[format];
     }
     if (*linked) link_source(&desc, wgsl_half);

@@ -12,7 +12,7 @@ typedef enum kernel_id {
     KERNEL_COUNT
 } kernel_id;
 
-typedef enum kv_format { KV_F16, KV_F32, KV_COUNT } kv_format;
+typedef enum kv_format { KV_F16, KV_F32, KV_Q8_0, KV_COUNT } kv_format;
 
 /* Shapes that the WGSL and the grids of op.c must agree on. */
 enum {
@@ -35,7 +35,14 @@ typedef struct kernel {
 } kernel;
 
 extern const kernel kernels[KERNEL_COUNT];
-extern const char *const kv_names[KV_COUNT];              /* "f16", "f32" */
+extern const char *const kv_names[KV_COUNT];              /* "f16", "f32", "q8_0" */
+
+/* Bytes of a row of the cache: head_dim elements and their scales. */
+uint64_t kv_row_bytes(kv_format format, uint32_t head_dim);
+/* Of those, the scales'. They lie behind the elements of all rows. */
+uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim);
+/* Elements that share a scale: head_dim is a multiple of as many. */
+uint32_t kv_run(kv_format format);
 
 /* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT or 1. */
 uint32_t kernel_formats(kernel_id id);

@@ -169,26 +169,44 @@ void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_d
 
 /* ---- attention */
 
-void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope,
-                gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims) {
-    assert(dims.head_dim % 8 == 0 && dims.head_dim <= ATTENTION_MAX_HEAD_DIM);
-    assert(dims.tokens <= dims.slots && dims.slots <= dims.context);
-    gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), whole(kv)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ROPE_KV, format), bindings, 5, &dims, sizeof dims,
-                 ceil_div(dims.heads + 2 * dims.kv_heads, rope_kv_heads(dims.head_dim)),
-                 dims.tokens, 1);
+/* KV heads [first, first + *count) of a slab; its buffer. */
+static gpu_binding kv_slab(kv_slabs kv, uint32_t kv_heads, uint32_t first, uint32_t *count) {
+    *count = kv_heads - first < kv.heads ? kv_heads - first : kv.heads;
+    return whole(kv.buffers[first / kv.heads]);
 }
 
-void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
-                  gpu_buffer state, gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv,
-                  struct attention_dims dims) {
+void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gpu_buffer vectors,
+                gpu_buffer qkv, struct rope_kv_dims dims) {
+    assert(dims.head_dim % 8 == 0 && dims.head_dim <= ATTENTION_MAX_HEAD_DIM);
+    assert(dims.head_dim % kv_run(kv.format) == 0 && dims.heads % dims.kv_heads == 0);
+    assert(dims.tokens <= dims.slots && dims.slots <= dims.context);
+    assert(dims.tokens <= dims.rope_rows);
+    gpu_program p = program_of(o, KERNEL_ROPE_KV, kv.format);
+    for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
+        dims.kv_first = first;
+        gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
+        gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), slab};
+        uint32_t rows = dims.kv_count * (dims.heads / dims.kv_heads + 2);
+        gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims,
+                     ceil_div(rows, rope_kv_heads(dims.head_dim)), dims.tokens, 1);
+    }
+}
+
+void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
+                  gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims) {
     assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim));
+    assert(dims.head_dim % kv_run(kv.format) == 0);
     assert(dims.splits > 0 && dims.splits <= ATTENTION_MAX_SPLITS);
     assert(dims.slots == dims.context || dims.window + dims.tokens - 1 <= dims.slots);
-    gpu_binding bindings[] = {whole(state), whole(vectors), whole(qkv), whole(kv),
-                              whole(dims.splits > 1 ? partial : y)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION, format), bindings, 5, &dims, sizeof dims,
-                 dims.kv_heads, dims.splits, dims.tokens);
+    gpu_program p = program_of(o, KERNEL_ATTENTION, kv.format);
+    for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
+        dims.kv_first = first;
+        gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
+        gpu_binding bindings[] = {whole(state), whole(vectors), whole(qkv), slab,
+                                  whole(dims.splits > 1 ? partial : y)};
+        gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims, dims.kv_count, dims.splits,
+                     dims.tokens);
+    }
     if (dims.splits == 1) return;
     struct attention_merge_dims merge = {dims.heads, dims.head_dim, dims.tokens, dims.splits};
     gpu_binding merged[] = {whole(partial), whole(y)};

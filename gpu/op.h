@@ -26,6 +26,13 @@ typedef struct matrix {
     uint64_t offset_bytes;       /* multiple of 256 */
 } matrix;
 
+/* K and V of a layer: heads KV heads in each buffer, fewer in the last. */
+typedef struct kv_slabs {
+    kv_format format;
+    uint32_t heads;
+    const gpu_buffer *buffers;
+} kv_slabs;
+
 /* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
  * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
 enum { OP_SLAB_ROWS = 16 };
@@ -44,6 +51,7 @@ void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
  * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+
 /* ---- mixture of experts: a token goes through `used` of them, one a slot */
 
 /* ids, weights [tokens, used]: the experts of each token and their shares, by logits [tokens,
@@ -75,12 +83,12 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
 void op_combine(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer weights,
                 struct combine_dims dims);
 
-void op_rope_kv(op_context o, kv_format format, gpu_buffer state, gpu_buffer rope,
-                gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv, struct rope_kv_dims dims);
-/* partial is used when dims.splits > 1 */
-void op_attention(op_context o, kv_format format, gpu_buffer y, gpu_buffer partial,
-                  gpu_buffer state, gpu_buffer vectors, gpu_buffer qkv, gpu_buffer kv,
-                  struct attention_dims dims);
+/* kv_first and kv_count of dims are the operation's to fill. */
+void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gpu_buffer vectors,
+                gpu_buffer qkv, struct rope_kv_dims dims);
+/* partial is used when dims.splits > 1; dims as above */
+void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
+                  gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims);
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);

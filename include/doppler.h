@@ -115,7 +115,8 @@ typedef enum doppler_next {
     DOPPLER_NEXT_FAILED                  /* see doppler_message() */
 } doppler_next;
 
-/* Starts loading from the bytes of manifest.json, which are copied. On failure *model is NULL. */
+/* Plans a model from the bytes of manifest.json, which are copied. On failure *model is NULL.
+ * Nothing is allocated on the device before the first doppler_model_next. */
 doppler_status doppler_model_create(doppler *d, const char *manifest, size_t bytes,
                                     doppler_model **model);
 doppler_next doppler_model_next(doppler_model *model, doppler_request *request);
@@ -156,7 +157,7 @@ uint32_t doppler_model_stop(const doppler_model *model, uint32_t i);
 
 /* ---- sessions */
 
-typedef enum doppler_kv { DOPPLER_KV_F16, DOPPLER_KV_F32 } doppler_kv;
+typedef enum doppler_kv { DOPPLER_KV_F16, DOPPLER_KV_F32, DOPPLER_KV_Q8_0 } doppler_kv;
 typedef enum doppler_precision { DOPPLER_EXACT, DOPPLER_FAST } doppler_precision;
 
 /* Zero is every field's default. */
@@ -165,17 +166,24 @@ typedef struct doppler_session_options {
     uint32_t chunk;              /* most tokens of one prefill step; 0: 512 */
     doppler_kv kv;
     doppler_precision precision; /* FAST permits kernels that round activations */
+    uint32_t checkpoints;        /* turn ends that can be returned to where layers slide; 0: up to
+                                  * 4, in at most half of what the KV cache takes */
 } doppler_session_options;
+
+#define DOPPLER_NO_CHECKPOINTS UINT32_MAX
+#define DOPPLER_MAX_CHECKPOINTS 64
 
 /* Bytes on the device. */
 typedef struct doppler_memory {
     uint64_t weights;            /* of the model, shared by its sessions */
     uint64_t kv;                 /* K and V of all layers, as long as each keeps them */
+    uint64_t checkpoints;        /* copies of what sliding layers kept at turn ends */
     uint64_t work;               /* activations, tables, logits */
 } doppler_memory;
 
-/* What a session with these options will need, before anything is allocated. Status: BUSY,
- * BAD_ARGUMENT, NO_MEMORY when the device cannot bind a part of it. */
+/* What a session with these options will need; may be asked before the model is loaded, and before
+ * anything is allocated. Status: BAD_ARGUMENT, UNSUPPORTED, NO_MEMORY when the device cannot bind a
+ * part of it. */
 doppler_status doppler_session_memory(doppler_model *model, const doppler_session_options *options,
                                       doppler_memory *out);
 /* Plans and allocates; *session is set at once, usable after done(DOPPLER_OK). */
@@ -187,6 +195,8 @@ void doppler_session_destroy(doppler_session *s);
 /* Tokens in the timeline, and the most it can hold. */
 uint32_t doppler_session_position(const doppler_session *s);
 uint32_t doppler_session_context(const doppler_session *s);
+/* Tokens of the last prompt that were in the KV cache already. */
+uint32_t doppler_session_reused(const doppler_session *s);
 
 /* Zero is every field's default, and greedy. */
 typedef struct doppler_sampling {

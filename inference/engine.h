@@ -27,6 +27,7 @@ struct doppler_model {
     weights weights;
     loader loader;
     tokenizer *tokenizer;        /* owned */
+    bool allocated;              /* or on its way to be */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -38,8 +39,8 @@ typedef struct session_buffers {
     gpu_buffer ids;              /* [chunk] u32: tokens of the step */
     gpu_buffer ring;             /* [RING_TOKENS] u32: sampled ids */
     gpu_buffer counts;           /* [vocab] u32: occurrences in the timeline */
-    gpu_buffer rope[LAYER_KINDS];        /* [context, head_dim / 2] pairs (cos, sin); of kinds that
-                                          * do not occur one word */
+    gpu_buffer rope[LAYER_KINDS];        /* [rope rows, head_dim / 2] pairs (cos, sin); of kinds
+                                          * that do not occur one word */
     gpu_buffer x;                /* [chunk, dim] residual stream */
     gpu_buffer normed;           /* [chunk, dim] */
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
@@ -72,6 +73,17 @@ typedef struct recorded {
     bool penalize;
 } recorded;
 
+/* Positions that a copy of the rings holds; none where end is 0. */
+typedef struct checkpoint { uint32_t first, end; } checkpoint;
+
+/* Which rows the tables of cosines and sines hold, and room to compute some. */
+typedef struct rope_table {
+    uint32_t rows;               /* of a table: position p is in row p % rows */
+    uint32_t first, end;         /* positions that are there */
+    float *frequencies[LAYER_KINDS];       /* [head_dim / 2], owned; NULL: no such layer */
+    float *scratch;              /* [ROPE_AHEAD, head_dim], owned */
+} rope_table;
+
 struct generation;
 struct logits_pass;
 struct trace_pass;
@@ -83,14 +95,24 @@ struct doppler_session {
     uint32_t slots[LAYER_KINDS];           /* tokens that a layer's cache keeps */
     uint32_t logit_rows;         /* rows of logits that a step can leave, <= chunk */
     kv_format kv;
+    uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
+    uint32_t slabs[LAYER_KINDS];           /* buffers of it */
     session_buffers buffers;
-    gpu_buffer *kv_buffers;      /* [layers]; K and V of a layer: [2, kv_heads, slots, head_dim] */
+    gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */
+    uint32_t *kv_first;          /* [layers] where a layer's begin */
+    rope_table rope;
     bool ready;
     uint32_t *timeline;          /* [context] ids */
     uint32_t timeline_tokens;    /* accepted */
     uint32_t cached_tokens;      /* of those, present in the KV cache */
     uint32_t stop_token, stop_string;      /* what ended the last generation, or NO_TOKEN */
-    uint32_t ring_end;           /* the rings hold positions ring_end - slots and later */
+    uint32_t reused_tokens;      /* of the last prompt */
+    uint32_t ring_first, ring_end;         /* the rings hold positions ring_first and later, and
+                                            * were written up to ring_end */
+    uint32_t checkpoint_count, checkpoint_rows;      /* rows: tokens that one keeps */
+    checkpoint *checkpoints;     /* [checkpoint_count] */
+    gpu_buffer *checkpoint_buffers;        /* [checkpoint_count, slabs of all sliding layers]:
+                                            * [KV heads, 2, checkpoint_rows, head_dim] each */
     recorded chunk_list, last_list, decode_list;
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
@@ -118,20 +140,51 @@ void rope_rows(const float *inv_freq, float scale, uint32_t head_dim, uint32_t f
 /* The factor of cosines and sines. */
 float rope_table_scale(const rope_config *r);
 
+/* ---- rope_table.c: rows for the positions at hand, a ring as the caches of sliding layers */
+
+enum { ROPE_AHEAD = 64 };        /* positions computed at once while tokens come one by one */
+
+/* Rows of a table for steps of up to `chunk`. */
+uint32_t rope_table_rows(uint32_t context, uint32_t chunk);
+/* Host memory; false when there is none. s->rope.rows is set. */
+bool rope_table_init(doppler_session *s);
+void rope_table_free(doppler_session *s);
+/* Positions first .. first + tokens - 1, at most a chunk, are there when the next submit runs. */
+void rope_table_reach(doppler_session *s, uint32_t first, uint32_t tokens);
+
 /* ---- kv_cache.c: a full layer keeps the context, a sliding one a ring */
 
 /* Tokens that the caches of such layers keep: in a ring, the window of the first token of a step
  * of `chunk` and the step itself. */
 uint32_t kv_slots(const model_config *m, layer_kind kind, uint32_t context, uint32_t chunk);
-/* Bytes of one layer's K and V. */
-uint64_t kv_layer_bytes(const model_config *m, kv_format format, uint32_t slots);
-/* Of all layers. */
-uint64_t kv_bytes(const model_config *m, kv_format format, uint32_t context, uint32_t chunk);
+/* Bytes of K and V of so many KV heads of a layer. */
+uint64_t kv_slab_bytes(const model_config *m, kv_format format, uint32_t slots, uint32_t heads);
+/* KV heads of a layer that one buffer holds on a device that binds at most `most` bytes; 0 where a
+ * single one is too large. */
+uint32_t kv_slab_heads(const model_config *m, kv_format format, uint32_t slots, uint64_t most);
+/* Longest context whose caches such a device can bind, up to `context`. */
+uint32_t kv_most_context(const model_config *m, kv_format format, uint32_t context,
+                         uint32_t chunk, uint64_t most);
+/* The first position that a token at `position` sees in a sliding layer. */
+uint32_t kv_oldest_seen(const model_config *m, uint32_t position);
 /* Positions up to end will have been written when a step ends. */
 void kv_written(doppler_session *s, uint32_t end);
-/* How much of the first `tokens` of the timeline can be reused: all of it, or nothing where a ring
- * has overwritten what the next token would see. Readies the rings for writing behind it. */
-uint32_t kv_reuse(doppler_session *s, uint32_t tokens);
+/* The timeline departs behind its first `same` tokens: how many of them can be reused, at most
+ * `wanted`: all of those while the rings hold what the next token would see, else as many as a
+ * checkpoint has, else none. Readies the rings for writing behind them. */
+uint32_t kv_reuse(doppler_session *s, uint32_t same, uint32_t wanted);
+
+/* ---- checkpoints.c */
+
+/* Tokens that one keeps of each ring; 0 where no ring wraps. */
+uint32_t checkpoint_rows(const model_config *m, uint32_t slots, uint32_t context);
+/* Keeps what the rings hold of the positions before `end`, in place of a checkpoint that this makes
+ * needless, else of the oldest; nothing where one serves that end already. */
+void checkpoint_take(doppler_session *s, uint32_t end);
+/* Drops what is not of the first `same` tokens. */
+void checkpoints_keep(doppler_session *s, uint32_t same);
+/* Puts back the checkpoint that reaches furthest, up to `wanted`, and returns where: 0, none. */
+uint32_t checkpoint_restore(doppler_session *s, uint32_t wanted);
 
 /* ---- forward.c: the graph, recorded */
 

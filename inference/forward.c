@@ -46,19 +46,22 @@ static void attention(const doppler_session *s, uint32_t layer, uint32_t tokens)
     const model_config *m = &s->model->manifest.model;
     const layer_weights *w = &s->model->weights.layers[layer];
     const session_buffers *b = &s->buffers;
-    gpu_buffer kv = s->kv_buffers[layer];
     layer_kind kind = (layer_kind)m->layer_kinds[layer];
-    uint32_t window = kind == LAYER_SLIDING ? m->window : s->context;
+    kv_slabs kv = {s->kv, s->slab_heads[kind], s->kv_buffers + s->kv_first[layer]};
     op_context o = session_ops(s);
-    op_rope_kv(o, s->kv, b->state, b->rope[kind], s->model->weights.vectors, b->qkv, kv,
-               (struct rope_kv_dims){m->heads, m->kv_heads, m->head_dim, tokens, s->context,
-                                     s->slots[kind], w->q_norm, w->k_norm,
-                                     m->qk_norm ? ROPE_KV_NORM : 0, m->norm_eps});
-    op_attention(o, s->kv, b->attended, b->partial, b->state, s->model->weights.vectors, b->qkv,
-                 kv,
-                 (struct attention_dims){m->heads, m->kv_heads, m->head_dim, tokens, s->context,
-                                         s->slots[kind], window, tokens == 1 ? s->splits[kind] : 1,
-                                         w->sinks, m->attention_scale});
+    op_rope_kv(o, kv, b->state, b->rope[kind], s->model->weights.vectors, b->qkv,
+               (struct rope_kv_dims){
+                   .heads = m->heads, .kv_heads = m->kv_heads, .head_dim = m->head_dim,
+                   .tokens = tokens, .context = s->context, .slots = s->slots[kind],
+                   .rope_rows = s->rope.rows, .q_gain = w->q_norm, .k_gain = w->k_norm,
+                   .flags = m->qk_norm ? ROPE_KV_NORM : 0, .eps = m->norm_eps});
+    op_attention(o, kv, b->attended, b->partial, b->state, s->model->weights.vectors, b->qkv,
+                 (struct attention_dims){
+                     .heads = m->heads, .kv_heads = m->kv_heads, .head_dim = m->head_dim,
+                     .tokens = tokens, .context = s->context, .slots = s->slots[kind],
+                     .window = kind == LAYER_SLIDING ? m->window : s->context,
+                     .splits = tokens == 1 ? s->splits[kind] : 1, .sinks = w->sinks,
+                     .scale = m->attention_scale});
 }
 
 /* x += P(down(act(gate) * up)), from the norm of x */

@@ -166,6 +166,15 @@ static uint32_t flight_steps(const struct generation *g) {
     return count < left ? count : left;
 }
 
+/* Steps that each feed the token sampled by the one before. */
+static void decode(struct generation *g) {
+    doppler_session *s = g->s;
+    uint32_t steps = flight_steps(g);
+    if (g->steps == 1) checkpoint_take(s, g->prompt_tokens);         /* for another try */
+    rope_table_reach(s, g->prompt_tokens + g->steps - 1, steps);
+    launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize), steps);
+}
+
 /* One arrow of the state machine: starts what can be started, or finishes. */
 static void advance(struct generation *g) {
     doppler_session *s = g->s;
@@ -173,9 +182,7 @@ static void advance(struct generation *g) {
     uint32_t flights = s->model->d->is_cpu ? 1 : FLIGHTS;
     while (!g->ended && !g->chunk_running && g->launched - g->landed < flights) {
         if (g->prefilled < g->prompt_tokens) prefill(g);
-        else if (g->steps < g->limit)
-            launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize),
-                   flight_steps(g));
+        else if (g->steps < g->limit) decode(g);
         else if (g->launched == g->landed)
             end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
         else break;
@@ -226,11 +233,14 @@ static doppler_status write_counts(doppler_session *s, const uint32_t *ids, size
     return DOPPLER_OK;
 }
 
-/* Tokens of ids that are in the KV cache; the last one is always fed again, for its logits. */
-static uint32_t cached_prefix(const doppler_session *s, const uint32_t *ids, size_t count) {
-    uint32_t n = 0;
-    while (n < s->cached_tokens && n + 1 < count && s->timeline[n] == ids[n]) n++;
-    return n;
+/* How many tokens of ids need not be fed: those the cache holds. The last one always is, for its
+ * logits. Where the new timeline leaves the old one a turn has ended: a checkpoint. */
+static uint32_t reuse_prefix(doppler_session *s, const uint32_t *ids, uint32_t count) {
+    uint32_t same = 0;
+    while (same < s->cached_tokens && same < count && s->timeline[same] == ids[same]) same++;
+    s->reused_tokens = kv_reuse(s, same, same < count ? same : count - 1);
+    checkpoint_take(s, s->reused_tokens);
+    return s->reused_tokens;
 }
 
 /* With its memory and its sampling; NULL without memory. */
@@ -269,7 +279,7 @@ doppler_status doppler_generate(doppler_session *s, const uint32_t *ids, size_t 
     }
     uint32_t room = s->context - (uint32_t)count;
     g->prompt_tokens = (uint32_t)count;
-    g->prefilled = kv_reuse(s, cached_prefix(s, ids, count));
+    g->prefilled = reuse_prefix(s, ids, (uint32_t)count);
     g->context_bound = room < max_tokens;
     g->limit = g->context_bound ? room : max_tokens;
     g->token = token;

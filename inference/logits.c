@@ -137,7 +137,7 @@ static doppler_status start(doppler_session *s, const uint32_t *ids, size_t coun
     p->count = (uint32_t)count;
     p->rows = rows;
     memcpy(s->timeline, ids, count * sizeof *ids);
-    kv_reuse(s, 0);
+    kv_reuse(s, 0, 0);
     s->logits_pass = p;
     if (p->logits) {
         next_chunk(p);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static void model_free(doppler_model *m) {
-    for (uint32_t i = 0; i < m->weights.buffer_count; i++)
+    for (uint32_t i = 0; m->allocated && i < m->weights.buffer_count; i++)
         gpu_buffer_destroy(m->d->g, m->weights.buffers[i]);
     tokenizer_close(m->tokenizer);
     manifest_free(&m->manifest);
@@ -94,14 +94,14 @@ static doppler_status model_init(doppler_model *m, const char *json, size_t byte
     if (!status)
         status = loader_init(e, &m->loader, &m->memory, &m->manifest, &m->weights, m->d->g);
     if (!status) status = compile_model(m);
-    if (status) {
-        m->weights.buffer_count = 0;                    /* planned, not created */
-        return status;
-    }
+    return status;
+}
+
+static void allocate(doppler_model *m) {
+    m->allocated = true;
     m->waiting++;
     gpu_buffers_create(m->d->g, m->weights.descs, m->weights.buffer_count, m->weights.buffers,
                        buffers_done, m);
-    return DOPPLER_OK;
 }
 
 doppler_status doppler_model_create(doppler *d, const char *manifest_json, size_t bytes,
@@ -133,6 +133,7 @@ doppler_next doppler_model_next(doppler_model *m, doppler_request *request) {
     if (m->d->lost) m->stage = MODEL_FAILED;
     if (m->stage == MODEL_FAILED) return DOPPLER_NEXT_FAILED;
     if (m->stage == MODEL_READY) return DOPPLER_NEXT_READY;
+    if (!m->allocated) allocate(m);
     if (loader_next(&m->loader, m->buffers_ready, request)) return DOPPLER_NEXT_REQUEST;
     if (loader_done(&m->loader) && m->programs_ready) return finish(m);
     return DOPPLER_NEXT_WAIT;

@@ -9,8 +9,8 @@
 enum {
     LOGITS_BYTES = 16 << 20,     /* most logits kept at once when all are wanted */
     SPLIT_KEYS = 64,             /* fewest keys worth a workgroup of their own */
-    SPLIT_GROUPS = 256,          /* workgroups that fill a large GPU: two for each of 128 cores */
-    ROPE_ROWS = 256              /* table rows computed and uploaded at a time */
+    DEFAULT_CHECKPOINTS = 4,
+    SPLIT_GROUPS = 256           /* workgroups that fill a large GPU: two for each of 128 cores */
 };
 
 op_context session_ops(const doppler_session *s) {
@@ -24,7 +24,7 @@ static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 static uint64_t rope_bytes(const doppler_session *s, layer_kind kind) {
     const model_config *m = &s->model->manifest.model;
-    return model_has_kind(m, kind) ? (uint64_t)s->context * m->head_dim * sizeof(float)
+    return model_has_kind(m, kind) ? (uint64_t)s->rope.rows * m->head_dim * sizeof(float)
                                    : sizeof(float);
 }
 
@@ -52,7 +52,39 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(1, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* One row per buffer of session_buffers, in its order, then the KV buffers. */
+static uint32_t kv_count(const doppler_session *s) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m->layers; i++) count += s->slabs[m->layer_kinds[i]];
+    return count;
+}
+
+static uint32_t checkpoint_buffer_count(const doppler_session *s) {
+    return s->checkpoint_count * s->slabs[LAYER_SLIDING] *
+           model_kind_layers(&s->model->manifest.model, LAYER_SLIDING);
+}
+
+static uint32_t buffer_count(const doppler_session *s) {
+    return SESSION_BUFFERS + kv_count(s) + checkpoint_buffer_count(s);
+}
+
+/* One row for each buffer of the caches of layers of a kind; NULL: of all. Returns how many. */
+static uint32_t plan_kv(const doppler_session *s, const layer_kind *only, const uint32_t slots[],
+                        const char *label, gpu_buffer_desc *out) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m->layers; i++) {
+        uint32_t kind = m->layer_kinds[i], each = s->slab_heads[kind];
+        if (only && kind != *only) continue;
+        for (uint32_t first = 0; first < m->kv_heads; first += each) {
+            uint32_t heads = min_u32(each, m->kv_heads - first);
+            out[count++] = (gpu_buffer_desc){kv_slab_bytes(m, s->kv, slots[kind], heads), label};
+        }
+    }
+    return count;
+}
+
+/* One row per buffer of session_buffers, in its order, then the KV buffers, then checkpoints'. */
 static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     const model_config *m = &s->model->manifest.model;
     uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
@@ -84,9 +116,12 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * f, "nll"},
     };
     memcpy(out, fixed, sizeof fixed);
-    for (uint32_t i = 0; i < m->layers; i++)
-        out[SESSION_BUFFERS + i] =
-            (gpu_buffer_desc){kv_layer_bytes(m, s->kv, s->slots[m->layer_kinds[i]]), "kv"};
+    out += SESSION_BUFFERS;
+    out += plan_kv(s, NULL, s->slots, "kv", out);
+    const layer_kind sliding = LAYER_SLIDING;
+    const uint32_t rows[LAYER_KINDS] = {[LAYER_SLIDING] = s->checkpoint_rows};
+    for (uint32_t i = 0; i < s->checkpoint_count; i++)
+        out += plan_kv(s, &sliding, rows, "checkpoint", out);
 }
 
 static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uint32_t count) {
@@ -100,49 +135,21 @@ static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uin
     return DOPPLER_OK;
 }
 
-/* ---- creation: buffers, then programs, then the RoPE table */
+/* ---- creation: buffers, then programs */
 
 static void created(doppler_session *s, doppler_status status) {
     s->ready = status == DOPPLER_OK;
     s->created(status, s->created_user);
 }
 
-static doppler_status write_rope(doppler_session *s) {
-    const model_config *m = &s->model->manifest.model;
-    uint32_t row_bytes = m->head_dim * 4;
-    float *frequencies = malloc(m->head_dim / 2 * sizeof *frequencies);
-    float *rows = malloc((size_t)ROPE_ROWS * row_bytes);
-    bool room = frequencies && rows;
-    if (room) {
-        for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
-            if (!model_has_kind(m, (layer_kind)kind)) continue;
-            const rope_config *r = &m->rope[kind];
-            rope_frequencies(r, m->head_dim, frequencies);
-            for (uint32_t p = 0; p < s->context; p += ROPE_ROWS) {
-                uint32_t count = min_u32(ROPE_ROWS, s->context - p);
-                rope_rows(frequencies, rope_table_scale(r), m->head_dim, p, count, rows);
-                gpu_write(s->model->d->g, s->buffers.rope[kind], (uint64_t)p * row_bytes, rows,
-                          (size_t)count * row_bytes);
-            }
-        }
-    }
-    free(frequencies);
-    free(rows);
-    return room ? DOPPLER_OK
-                : fail(&s->model->d->error, DOPPLER_NO_MEMORY, "RoPE table");
-}
-
-static void programs_done(doppler_status status, void *user) {
-    doppler_session *s = user;
-    created(s, status ? status : write_rope(s));
-}
+static void programs_done(doppler_status status, void *user) { created(user, status); }
 
 static void buffers_done(doppler_status status, void *user) {
     doppler_session *s = user;
     doppler *d = s->model->d;
     if (status) {
         memset(&s->buffers, 0, sizeof s->buffers);      /* the backend has destroyed them */
-        memset(s->kv_buffers, 0, s->model->manifest.model.layers * sizeof *s->kv_buffers);
+        memset(s->kv_buffers, 0, (buffer_count(s) - SESSION_BUFFERS) * sizeof *s->kv_buffers);
         fail(&d->error, status, "session of %" PRIu32 " tokens: %s", s->context,
              gpu_message(d->g));
         created(s, status);
@@ -154,19 +161,19 @@ static void buffers_done(doppler_status status, void *user) {
     if (status) created(s, status);
 }
 
-static uint32_t buffer_count(const doppler_session *s) {
-    return SESSION_BUFFERS + s->model->manifest.model.layers;
-}
-
 static doppler_status allocate(doppler_session *s) {
     doppler *d = s->model->d;
-    uint32_t layers = s->model->manifest.model.layers, count = buffer_count(s);
+    const model_config *m = &s->model->manifest.model;
+    uint32_t count = buffer_count(s);
     gpu_buffer_desc *descs = calloc(count, sizeof *descs);
     gpu_buffer *handles = calloc(count, sizeof *handles);
-    s->kv_buffers = calloc(layers, sizeof *s->kv_buffers);
+    s->kv_buffers = calloc(count - SESSION_BUFFERS, sizeof *s->kv_buffers);
+    s->kv_first = calloc(m->layers, sizeof *s->kv_first);
+    s->checkpoints = calloc(s->checkpoint_count + 1, sizeof *s->checkpoints);
     s->timeline = malloc(s->context * sizeof *s->timeline);
     doppler_status status = DOPPLER_OK;
-    if (!descs || !handles || !s->kv_buffers || !s->timeline)
+    if (!descs || !handles || !s->kv_buffers || !s->kv_first || !s->checkpoints ||
+        !s->timeline || !rope_table_init(s))
         status = fail(&d->error, DOPPLER_NO_MEMORY, "session of %" PRIu32 " tokens", s->context);
     if (!status) {
         plan_buffers(s, descs);
@@ -175,7 +182,11 @@ static doppler_status allocate(doppler_session *s) {
     if (!status) {
         gpu_buffers_create(d->g, descs, count, handles, buffers_done, s);
         memcpy(&s->buffers, handles, sizeof s->buffers);
-        memcpy(s->kv_buffers, handles + SESSION_BUFFERS, layers * sizeof *handles);
+        memcpy(s->kv_buffers, handles + SESSION_BUFFERS,
+               (count - SESSION_BUFFERS) * sizeof *handles);
+        s->checkpoint_buffers = s->kv_buffers + kv_count(s);
+        for (uint32_t i = 1; i < m->layers; i++)
+            s->kv_first[i] = s->kv_first[i - 1] + s->slabs[m->layer_kinds[i - 1]];
     }
     free(descs);
     free(handles);
@@ -184,10 +195,57 @@ static doppler_status allocate(doppler_session *s) {
 
 static doppler_status check_options(doppler_model *m, const doppler_session_options *o) {
     error *e = &m->d->error;
-    if (m->stage != MODEL_READY) return fail(e, DOPPLER_BUSY, "the model is not loaded");
     if (o->context > m->manifest.model.context)
         return fail(e, DOPPLER_BAD_ARGUMENT, "context %" PRIu32 ", the model was trained for %"
                     PRIu32, o->context, m->manifest.model.context);
+    if ((unsigned)o->kv >= KV_COUNT)
+        return fail(e, DOPPLER_BAD_ARGUMENT, "KV format %d is not known", (int)o->kv);
+    return DOPPLER_OK;
+}
+
+/* How many KV heads share a buffer; the context where none was asked for is what the device can
+ * bind. */
+static doppler_status plan_cache(doppler_session *s, bool context_asked) {
+    const model_config *c = &s->model->manifest.model;
+    const gpu_limits *limits = gpu_get_limits(s->model->d->g);
+    uint64_t most = limits->binding_bytes < limits->buffer_bytes ? limits->binding_bytes
+                                                                 : limits->buffer_bytes;
+    if (c->head_dim % kv_run(s->kv) != 0)
+        return fail(&s->model->d->error, DOPPLER_UNSUPPORTED, "%s KV cache: head_dim %" PRIu32
+                    " is not a multiple of %" PRIu32, kv_names[s->kv], c->head_dim, kv_run(s->kv));
+    uint32_t fitting = kv_most_context(c, s->kv, s->context, s->chunk, most);
+    if (fitting < s->context && (context_asked || fitting < s->chunk))
+        return fail(&s->model->d->error, DOPPLER_NO_MEMORY, "session: keys and values of one head "
+                    "in %s over %" PRIu32 " tokens exceed the %" PRIu64 " bytes that this device "
+                    "binds; at most %" PRIu32 " tokens do not", kv_names[s->kv], s->context, most,
+                    fitting);
+    s->context = fitting;
+    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++) {
+        s->slots[kind] = kv_slots(c, (layer_kind)kind, s->context, s->chunk);
+        if (!model_has_kind(c, (layer_kind)kind)) continue;
+        s->slab_heads[kind] = kv_slab_heads(c, s->kv, s->slots[kind], most);
+        s->slabs[kind] = (c->kv_heads + s->slab_heads[kind] - 1) / s->slab_heads[kind];
+    }
+    return DOPPLER_OK;
+}
+
+/* How many turn ends are kept, and what of each. */
+static doppler_status plan_checkpoints(doppler_session *s, uint32_t wanted) {
+    const model_config *c = &s->model->manifest.model;
+    if (wanted > DOPPLER_MAX_CHECKPOINTS && wanted != DOPPLER_NO_CHECKPOINTS)
+        return fail(&s->model->d->error, DOPPLER_BAD_ARGUMENT, "%" PRIu32 " checkpoints, at most "
+                    "%d are kept", wanted, DOPPLER_MAX_CHECKPOINTS);
+    s->checkpoint_rows = checkpoint_rows(c, s->slots[LAYER_SLIDING], s->context);
+    if (!s->checkpoint_rows || wanted == DOPPLER_NO_CHECKPOINTS) return DOPPLER_OK;
+    uint64_t kv = 0, one = 0;
+    for (uint32_t i = 0; i < c->layers; i++) {
+        kv += kv_slab_bytes(c, s->kv, s->slots[c->layer_kinds[i]], c->kv_heads);
+        if (c->layer_kinds[i] == LAYER_SLIDING)
+            one += kv_slab_bytes(c, s->kv, s->checkpoint_rows, c->kv_heads);
+    }
+    uint64_t fitting = kv / 2 / one;
+    s->checkpoint_count = wanted ? wanted
+                        : fitting < DEFAULT_CHECKPOINTS ? (uint32_t)fitting : DEFAULT_CHECKPOINTS;
     return DOPPLER_OK;
 }
 
@@ -201,9 +259,11 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     s->model = m;
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
     s->chunk = fitting_chunk(s, min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context));
-    s->kv = o.kv == DOPPLER_KV_F32 ? KV_F32 : KV_F16;
-    for (uint32_t kind = 0; kind < LAYER_KINDS; kind++)
-        s->slots[kind] = kv_slots(c, (layer_kind)kind, s->context, s->chunk);
+    s->kv = (kv_format)o.kv;
+    status = plan_cache(s, o.context > 0);
+    if (!status) status = plan_checkpoints(s, o.checkpoints);
+    if (status) return status;
+    s->rope.rows = rope_table_rows(s->context, s->chunk);
     s->splits[LAYER_FULL] = key_splits(s, s->context);
     s->splits[LAYER_SLIDING] = key_splits(s, min_u32(s->context, c->window));
     uint64_t logits_bytes = gpu_get_limits(m->d->g)->binding_bytes;
@@ -221,8 +281,10 @@ doppler_status doppler_session_memory(doppler_model *m, const doppler_session_op
     gpu_buffer_desc *descs = calloc(buffer_count(&s), sizeof *descs);
     if (!descs) return fail(&m->d->error, DOPPLER_NO_MEMORY, "plan of a session");
     plan_buffers(&s, descs);
+    uint32_t checkpoints = SESSION_BUFFERS + kv_count(&s);
     for (uint32_t i = 0; i < buffer_count(&s); i++)
-        *(i < SESSION_BUFFERS ? &out->work : &out->kv) += descs[i].bytes;
+        *(i < SESSION_BUFFERS ? &out->work : i < checkpoints ? &out->kv : &out->checkpoints) +=
+            descs[i].bytes;
     status = check_limits(m->d, descs, buffer_count(&s));
     free(descs);
     return status;
@@ -232,6 +294,8 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
                                       doppler_session **session, doppler_done_fn done,
                                       void *user) {
     *session = NULL;
+    if (m->stage != MODEL_READY)
+        return fail(&m->d->error, DOPPLER_BUSY, "the model is not loaded");
     doppler_session *s = calloc(1, sizeof *s);
     if (!s) return fail(&m->d->error, DOPPLER_NO_MEMORY, "session");
     doppler_status status = plan(m, options, s);
@@ -261,9 +325,12 @@ void doppler_session_destroy(doppler_session *s) {
     gpu_buffer handles[SESSION_BUFFERS];
     memcpy(handles, &s->buffers, sizeof handles);
     for (int i = 0; i < SESSION_BUFFERS; i++) gpu_buffer_destroy(g, handles[i]);
-    for (uint32_t i = 0; s->kv_buffers && i < s->model->manifest.model.layers; i++)
+    for (uint32_t i = 0; s->kv_buffers && i < buffer_count(s) - SESSION_BUFFERS; i++)
         gpu_buffer_destroy(g, s->kv_buffers[i]);
+    rope_table_free(s);
     free(s->kv_buffers);
+    free(s->kv_first);
+    free(s->checkpoints);
     free(s->timeline);
     free(s);
 }
@@ -276,11 +343,14 @@ uint32_t doppler_session_stop_token(const doppler_session *s) { return s->stop_t
 
 uint32_t doppler_session_stop_string(const doppler_session *s) { return s->stop_string; }
 
+uint32_t doppler_session_reused(const doppler_session *s) { return s->reused_tokens; }
+
 /* ---- steps */
 
 void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,
                         uint32_t tokens) {
     assert(tokens <= s->chunk);
+    rope_table_reach(s, state->position, tokens);
     gpu_write(s->model->d->g, s->buffers.state, 0, state, sizeof *state);
     gpu_write(s->model->d->g, s->buffers.ids, 0, ids, tokens * sizeof *ids);
 }

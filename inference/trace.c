@@ -91,7 +91,7 @@ doppler_status doppler_trace(doppler_session *s, const uint32_t *ids, size_t cou
         return fail(e, DOPPLER_NO_MEMORY, "trace of %zu tokens", count);
     }
     memcpy(s->timeline, ids, count * sizeof *ids);
-    kv_reuse(s, 0);
+    kv_reuse(s, 0, 0);
     kv_written(s, p->tokens);
     s->trace_pass = p;
     const step_state state = {.position = 0};

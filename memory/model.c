@@ -108,10 +108,14 @@ bool model_architecture_known(const char *name) {
     return false;
 }
 
+uint32_t model_kind_layers(const model_config *m, layer_kind kind) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m->layers; i++) count += m->layer_kinds[i] == kind;
+    return count;
+}
+
 bool model_has_kind(const model_config *m, layer_kind kind) {
-    for (uint32_t i = 0; i < m->layers; i++)
-        if (m->layer_kinds[i] == kind) return true;
-    return false;
+    return model_kind_layers(m, kind) > 0;
 }
 
 bool model_role_in_expert(const model_config *m, tensor_role role) {

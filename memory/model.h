@@ -142,6 +142,7 @@ bool model_has_kind(const model_config *m, layer_kind kind);
 bool model_role_in_expert(const model_config *m, tensor_role role);
 /* Tensors of the role in a layer: one for each expert, or one. */
 uint32_t model_role_experts(const model_config *m, tensor_role role);
+uint32_t model_kind_layers(const model_config *m, layer_kind kind);    /* how many */
 /* Shape the role must have in this model; false when the model has no such tensor. */
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
 /* Tensors of the whole model, and the place of one of them in 0 to count - 1: by role, layer and

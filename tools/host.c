@@ -90,7 +90,18 @@ static doppler_status reader_serve(error *e, range_reader *r, const doppler_requ
     return DOPPLER_OK;
 }
 
-static doppler_status load(host *h, const char *folder) {
+/* One line on stderr before anything is allocated; a failure is told by what meets it. */
+static void tell_memory(host *h, const doppler_session_options *options) {
+    doppler_memory m;
+    char weights[BYTES_TEXT], kv[BYTES_TEXT], checkpoints[BYTES_TEXT], work[BYTES_TEXT];
+    if (doppler_session_memory(h->model, options, &m)) return;
+    fprintf(stderr, "memory: %s weights, %s KV cache, %s checkpoints, %s work\n",
+            bytes_text((double)m.weights, weights), bytes_text((double)m.kv, kv),
+            bytes_text((double)m.checkpoints, checkpoints), bytes_text((double)m.work, work));
+}
+
+/* tell: options of the session to come, or NULL. */
+static doppler_status load(host *h, const char *folder, const doppler_session_options *tell) {
     error e = {0};
     char *path = file_join(folder, "manifest.json"), *json = NULL;
     size_t bytes = 0;
@@ -103,6 +114,7 @@ static doppler_status load(host *h, const char *folder) {
     }
     status = doppler_model_create(h->d, json, bytes, &h->model);
     free(json);
+    if (!status && tell) tell_memory(h, tell);
     range_reader r = {.folder = folder};
     doppler_next next = status ? DOPPLER_NEXT_FAILED : DOPPLER_NEXT_WAIT;
     while (next == DOPPLER_NEXT_WAIT || next == DOPPLER_NEXT_REQUEST) {
@@ -122,16 +134,6 @@ static doppler_status load(host *h, const char *folder) {
     return status;
 }
 
-/* One line on stderr before a session is made; its failure is told by the making. */
-static void tell_memory(host *h, const doppler_session_options *options) {
-    doppler_memory m;
-    char weights[BYTES_TEXT], kv[BYTES_TEXT], work[BYTES_TEXT];
-    if (doppler_session_memory(h->model, options, &m)) return;
-    fprintf(stderr, "memory: %s weights, %s KV cache, %s work\n",
-            bytes_text((double)m.weights, weights), bytes_text((double)m.kv, kv),
-            bytes_text((double)m.work, work));
-}
-
 int host_open(host *h, const command *c, const char *folder, const host_options *o) {
     *h = (host){.c = c};
     error e = {0};
@@ -145,14 +147,13 @@ int host_open(host *h, const command *c, const char *folder, const host_options 
         fail(&e, DOPPLER_NO_MEMORY, "engine");
         return command_failed(c, &e);
     }
+    const doppler_session_options options = {
+        .context = o->context, .chunk = o->prefill, .kv = (doppler_kv)o->kv,
+        .precision = o->precision ? DOPPLER_FAST : DOPPLER_EXACT};
     double start = now_ms();
-    if (load(h, folder)) return 1;
+    if (load(h, folder, o->tell_memory ? &options : NULL)) return 1;
     h->load_ms = now_ms() - start;
     host_answer answer = {0};
-    doppler_session_options options = {
-        .context = o->context, .chunk = o->prefill, .kv = o->kv ? DOPPLER_KV_F32 : DOPPLER_KV_F16,
-        .precision = o->precision ? DOPPLER_FAST : DOPPLER_EXACT};
-    if (o->tell_memory) tell_memory(h, &options);
     doppler_status status =
         doppler_session_create(h->model, &options, &h->session, host_done, &answer);
     if (!status) status = host_wait(h, &answer);

@@ -24,7 +24,7 @@ typedef struct host_options {
 #define HOST_OPTIONS(o)                                                                        \
     {"device", 0, OPTION_CHOICE, &(o).device, "auto|cpu|gpu",                                  \
      "where to run; gpu needs Node (use ./doppler)", 0, 0},                                    \
-    {"kv", 0, OPTION_CHOICE, &(o).kv, "f16|f32", "format of the KV cache", 0, 0},              \
+    {"kv", 0, OPTION_CHOICE, &(o).kv, "f16|f32|q8_0", "format of the KV cache", 0, 0},         \
     {"precision", 0, OPTION_CHOICE, &(o).precision, "exact|fast",                              \
      "fast permits kernels that round activations", 0, 0},                                     \
     {"context", 0, OPTION_U32, &(o).context, "TOKENS", "KV capacity; default: the model's, "   \

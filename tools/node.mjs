@@ -11,7 +11,7 @@ export const hostOptions = {
         help: 'where to run; auto: a GPU if there is a real one' },
     host: { kind: ['auto', 'node'], default: 'auto',
         help: 'node: the CPU backend as WebAssembly, not the native program' },
-    kv: { kind: ['f16', 'f32'], default: 'f16', help: 'format of the KV cache' },
+    kv: { kind: ['f16', 'f32', 'q8_0'], default: 'f16', help: 'format of the KV cache' },
     precision: { kind: ['exact', 'fast'], default: 'exact',
         help: 'fast permits kernels that round activations' },
     context: { kind: 'count', metavar: 'TOKENS', min: 1, max: 16777216,
@@ -27,10 +27,10 @@ export async function withModel(values, work) {
     const start = performance.now();
     const doppler = await Doppler.open({ device: values.device, limits: values.limits });
     try {
-        const model = await doppler.load(values.DIR);
         const options = { kv: values.kv, precision: values.precision, context: values.context,
             chunk: values.prefill };
-        if (values.tellMemory) tellMemory(await model.memory(options));
+        const model = await doppler.load(values.DIR,
+            values.tellMemory ? { session: options, onPlan: tellMemory } : {});
         const session = model.session(options);
         await session.ready;
         const loadMs = performance.now() - start;
@@ -48,9 +48,9 @@ function bytesText(bytes) {
     return `${value.toFixed(unit && value < 99.95 ? 1 : 0)} ${units[unit]}`;
 }
 
-function tellMemory({ weights, kv, work }) {
+function tellMemory({ weights, kv, checkpoints, work }) {
     process.stderr.write(`memory: ${bytesText(weights)} weights, ${bytesText(kv)} KV cache, `
-        + `${bytesText(work)} work\n`);
+        + `${bytesText(checkpoints)} checkpoints, ${bytesText(work)} work\n`);
 }
 
 function backendName({ backend, adapter }) {

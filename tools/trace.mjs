@@ -1,23 +1,11 @@
 // trace.mjs - `doppler trace`: every intermediate tensor of a prompt, dumped as safetensors or
 // compared with the CPU backend's or a dump's; names the first that departs and by how much.
 import { readFile, writeFile } from 'node:fs/promises';
+import { linesOf, reportOf, tensorsOf } from '../browser/debug.js';
 import { DopplerError } from '../browser/doppler.js';
 import { hostOptions, idsOf, withModel } from './node.mjs';
 
 const FLOAT_BYTES = 4;
-
-// "layers.3.qkv" -> { rows, cols, values }, in the order of computation.
-async function tensorsOf(session, ids) {
-    const tensors = new Map();
-    await session.trace(ids, ({ name, layer, first, rows, cols, values }) => {
-        const key = layer === null ? name : `layers.${layer}.${name}`;
-        const all = Math.max(rows, ids.length);      // more where a token has several experts
-        const whole = tensors.get(key) ?? { rows: all, cols, values: new Float32Array(all * cols) };
-        whole.values.set(values.subarray(0, rows * cols), first * cols);
-        tensors.set(key, whole);
-    });
-    return tensors;
-}
 
 // ---- dumps: safetensors, all f32
 
@@ -64,54 +52,14 @@ async function readDump(file) {
 
 // ---- comparison
 
-const rms = (values) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
-
-// The largest difference, of the largest wanted value, and where it is.
-function difference(got, want) {
-    let worst = 0, at = 0, largest = 0;
-    for (let i = 0; i < want.length; i++) {
-        const off = Math.abs(got[i] - want[i]);
-        if (off > worst || Number.isNaN(off)) [worst, at] = [Number.isNaN(off) ? Infinity : off, i];
-        largest = Math.max(largest, Math.abs(want[i]));
-        if (worst === Infinity) break;
-    }
-    return { error: worst === 0 ? 0 : worst / (largest || 1), at };
-}
-
-function compare(key, tensor, wanted) {
-    if (!wanted) throw new DopplerError('BAD_ARGUMENT', `--against has no ${key}`);
-    if (wanted.rows !== tensor.rows || wanted.cols !== tensor.cols) {
-        throw new DopplerError('BAD_ARGUMENT', `${key} is [${tensor.rows}, ${tensor.cols}], `
-            + `--against has [${wanted.rows}, ${wanted.cols}]`);
-    }
-    return difference(tensor.values, wanted.values);
-}
-
 // Prints a line per tensor; returns the process's exit code.
-function report(tensors, against, tolerance, tokens) {
-    let first = null, worst = { error: -1 };
-    for (const [key, tensor] of tensors) {
-        const { rows, cols, values } = tensor;
-        let line = `${`${key.padEnd(26)} [${rows}, ${cols}]`.padEnd(42)} rms `
-            + rms(values).toFixed(6);
-        if (against) {
-            const { error, at } = compare(key, tensor, against.get(key));
-            line += `  differs by ${error.toExponential(2)}`;
-            const each = rows / tokens, row = Math.floor(at / cols);
-            const slot = each > 1 ? `, slot ${row % each}` : '';
-            const seen = { key, error, got: values[at], want: against.get(key).values[at],
-                where: `token ${Math.floor(row / each)}${slot}, element ${at % cols}` };
-            if (!(error <= tolerance)) first ??= seen;
-            if (error > worst.error) worst = seen;
-        }
-        console.log(line);
+function print(report) {
+    for (const { name, rows, cols, rms, error } of report.tensors) {
+        console.log(`${`${name.padEnd(26)} [${rows}, ${cols}]`.padEnd(42)} rms ${rms.toFixed(6)}`
+            + (error === null ? '' : `  differs by ${error.toExponential(2)}`));
     }
-    if (!against) return 0;
-    const told = first ?? worst;
-    console.log(`${first ? 'first to depart' : 'largest difference'}: ${told.key}, by `
-        + `${told.error.toExponential(2)} of its largest value, at ${told.where}: ${told.got}, `
-        + `not ${told.want}`);
-    return first ? 1 : 0;
+    for (const line of linesOf(report)) console.log(line);
+    return report.departure || report.nonFinite ? 1 : 0;
 }
 
 /** The verb. */
@@ -137,6 +85,6 @@ export const verb = {
             : await (values.against === 'cpu' ? trace('cpu') : readDump(values.against));
         const tensors = await trace(values.device);
         if (values.out) await writeDump(values.out, tensors);
-        return report(tensors, against, values.tolerance, ids.length);
+        return print(reportOf(tensors, against, values.tolerance));
     },
 };

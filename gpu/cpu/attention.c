@@ -80,7 +80,7 @@ static void attend(block *b, uint32_t token, uint32_t head, const float *k, cons
 }
 
 /* All keys of the split for all tokens and heads of the block. */
-static void block_attend(block *b, kv_format format, const void *kv) {
+static void block_attend(block *b, const kv_rows *kv) {
     const struct attention_dims *d = b->d;
     float k_tile[TILE_KEYS * ATTENTION_MAX_HEAD_DIM], v_tile[TILE_KEYS * ATTENTION_MAX_HEAD_DIM];
     uint32_t from, to, unused;
@@ -90,11 +90,9 @@ static void block_attend(block *b, kv_format format, const void *kv) {
         uint32_t slot = tile % d->slots, contiguous = d->slots - slot;
         uint32_t keys = contiguous < TILE_KEYS ? contiguous : TILE_KEYS;
         tile_end = to - tile < keys ? to : tile + keys;
-        size_t k_first = ((size_t)b->kv_head * d->slots + slot) * d->head_dim;
-        size_t v_first = k_first + (size_t)d->kv_heads * d->slots * d->head_dim;
-        size_t count = (size_t)(tile_end - tile) * d->head_dim;
-        const float *k = kv_load(format, kv, k_first, count, k_tile);
-        const float *v = kv_load(format, kv, v_first, count, v_tile);
+        size_t row = 2 * (size_t)(b->kv_head - d->kv_first) * d->slots + slot;
+        const float *k = kv_load(kv, row, tile_end - tile, k_tile);
+        const float *v = kv_load(kv, row + d->slots, tile_end - tile, v_tile);
         for (uint32_t t = b->first_token; t < b->first_token + b->tokens; t++) {
             uint32_t begin, end;
             split_range(b, t, &begin, &end);
@@ -139,13 +137,15 @@ void twin_attention(const gpu_call *call) {
     block b = {.d = d, .position = state->position, .heads = d->heads / d->kv_heads,
                .sinks = d->sinks == OP_NO_BIAS ? NULL : vectors + d->sinks,
                .qkv = call->buffer[2], .out = call->buffer[4]};
-    for (b.kv_head = 0; b.kv_head < d->kv_heads; b.kv_head++)
+    const kv_rows kv = {(kv_format)call->format, d->head_dim,
+                        2 * (size_t)d->kv_count * d->slots, call->buffer[3]};
+    for (b.kv_head = d->kv_first; b.kv_head < d->kv_first + d->kv_count; b.kv_head++)
         for (b.split = 0; b.split < d->splits; b.split++)
             for (b.first_token = 0; b.first_token < d->tokens; b.first_token += BLOCK_TOKENS) {
                 uint32_t left = d->tokens - b.first_token;
                 b.tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
                 block_begin(&b);
-                block_attend(&b, (kv_format)call->format, call->buffer[3]);
+                block_attend(&b, &kv);
                 block_end(&b);
             }
 }

@@ -22,27 +22,36 @@ static void normalize(float *x, const float *gain, uint32_t n, float eps) {
     for (uint32_t i = 0; i < n; i++) x[i] *= scale * gain[i];
 }
 
+/* Norm and rotation of a query or a key; values stay. x: [head_dim], row: which of qkv it is,
+ * rope: [head_dim / 2] pairs. */
+static void turn(const struct rope_kv_dims *d, float *x, uint32_t row, const float *vectors,
+                 const float *rope) {
+    if (row >= d->heads + d->kv_heads) return;
+    uint32_t gain = row < d->heads ? d->q_gain : d->k_gain;
+    if (d->flags & ROPE_KV_NORM) normalize(x, vectors + gain, d->head_dim, d->eps);
+    rotate(x, rope, d->head_dim / 2);
+}
+
 void twin_rope_kv(const gpu_call *call) {
     const struct rope_kv_dims *d = call->dims;
     const step_state *state = call->buffer[0];
     const float *rope = call->buffer[1], *vectors = call->buffer[2];
-    float *qkv = call->buffer[3];
-    uint32_t rows = d->heads + 2 * d->kv_heads;
+    const kv_rows kv = {(kv_format)call->format, d->head_dim,
+                        2 * (size_t)d->kv_count * d->slots, call->buffer[4]};
+    uint32_t rows = d->heads + 2 * d->kv_heads, group = d->heads / d->kv_heads;
     for (uint32_t t = 0; t < d->tokens; t++) {
         uint32_t position = state->position + t;
         if (position >= d->context) continue;
-        for (uint32_t row = 0; row < rows; row++) {
-            float *x = qkv + ((size_t)t * rows + row) * d->head_dim, turned[ATTENTION_MAX_HEAD_DIM];
-            if (row >= d->heads) x = memcpy(turned, x, d->head_dim * sizeof *x);
-            if (row < d->heads + d->kv_heads) {
-                uint32_t gain = row < d->heads ? d->q_gain : d->k_gain;
-                if (d->flags & ROPE_KV_NORM) normalize(x, vectors + gain, d->head_dim, d->eps);
-                rotate(x, rope + (size_t)position * d->head_dim, d->head_dim / 2);
-            }
-            if (row >= d->heads)
-                kv_store((kv_format)call->format, call->buffer[4],
-                         ((size_t)(row - d->heads) * d->slots + position % d->slots) * d->head_dim,
-                         d->head_dim, x);
+        float *token = (float *)call->buffer[3] + (size_t)t * rows * d->head_dim;
+        const float *angles = rope + (size_t)(position % d->rope_rows) * d->head_dim;
+        for (uint32_t h = d->kv_first * group; h < (d->kv_first + d->kv_count) * group; h++)
+            turn(d, token + (size_t)h * d->head_dim, h, vectors, angles);
+        for (uint32_t h = 0; h < 2 * d->kv_count; h++) {       /* K and V of each */
+            uint32_t row = d->heads + h % 2 * d->kv_heads + d->kv_first + h / 2;
+            float turned[ATTENTION_MAX_HEAD_DIM];
+            memcpy(turned, token + (size_t)row * d->head_dim, d->head_dim * sizeof *turned);
+            turn(d, turned, row, vectors, angles);
+            kv_store(&kv, (size_t)h * d->slots + position % d->slots, turned);
         }
     }
 }

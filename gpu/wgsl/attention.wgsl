@@ -10,12 +10,12 @@
 //   0        state    u32        [16], position first                           read
 //   1        vectors  f32        [*], sinks [heads]                             read
 //   2        qkv      f32        [tokens, heads + 2 kv_heads, head_dim]: q k v  read (q)
-//   3        kv       KV format  [2, kv_heads, slots, head_dim]: K, V           read
+//   3        kv       KV format  [kv_count, 2, slots, head_dim]: K, V           read
 //   4        out      f32        splits == 1: [tokens, heads, head_dim] o / l   write
 //                                else [tokens, splits, heads, head_dim + 2]: o, m, l
 //   5        dims     uniform
 //
-// Dispatch: kv_heads, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
+// Dispatch: kv_count, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
 // which supplies kv_load4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
 // maximum (Dao et al. 2022, algorithm 1); a tile costs two barriers and three phases, in which a
 // thread is
@@ -34,7 +34,7 @@ const NO_SINKS: u32 = 0xFFFFFFFFu;
 
 struct Dims {
     heads: u32, kv_heads: u32, head_dim: u32, tokens: u32, context: u32, slots: u32,
-    window: u32, splits: u32, sinks: u32, scale: f32
+    kv_first: u32, kv_count: u32, window: u32, splits: u32, sinks: u32, scale: f32
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
@@ -59,10 +59,11 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     let share = (seen + dims.splits - 1u) / dims.splits;
     let begin = length - seen + min(id.y * share, seen);
     let end = min(begin + share, length);
-    let keys = id.x * dims.slots * quads;
-    let values = (dims.kv_heads + id.x) * dims.slots * quads;
+    let keys = 2u * id.x * dims.slots;               // rows of the cache
+    let values = keys + dims.slots;
+    let first_head = (dims.kv_first + id.x) * heads;
 
-    let q = (id.z * (dims.heads + 2u * dims.kv_heads) + id.x * heads) * quads;
+    let q = (id.z * (dims.heads + 2u * dims.kv_heads) + first_head) * quads;
     for (var i = t; i < heads * quads; i += WG) { query[i] = qkv[q + i] * dims.scale; }
     workgroupBarrier();
 
@@ -73,7 +74,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     var maximum = LOWEST;
     var sum = 0.0;
     if (dims.sinks != NO_SINKS && id.y == 0u) {
-        maximum = max(maximum, vectors[dims.sinks + id.x * heads + head]);
+        maximum = max(maximum, vectors[dims.sinks + first_head + head]);
         sum = select(0.0, 1.0, part == 0u);
     }
 
@@ -98,7 +99,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
             let key = item % tile;
             let h = item / tile * 4u;
             if (key < count) {
-                let s = score4(keys + (slot + key) * quads, h, heads, quads);
+                let s = score4(keys + slot + key, h, heads, quads);
                 for (var i = 0u; i < 4u; i++) {
                     if (h + i < heads) { scores[(h + i) * tile + key] = s[i]; }
                 }
@@ -124,12 +125,12 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
                 if (j >= slots) { break; }
                 o[j] *= rescale[rows[j] / tile];
             }
-            let column = values + slot * quads + quad;
+            let row = values + slot;
             var i = key_lane;
             for (; i + (BATCH - 1u) * key_lanes < count; i += BATCH * key_lanes) {
                 var v: array<vec4f, BATCH>;
                 for (var b = 0u; b < BATCH; b++) {
-                    v[b] = kv_load4(column + (i + b * key_lanes) * quads);
+                    v[b] = kv_load4(row + i + b * key_lanes, quad);
                 }
                 for (var b = 0u; b < BATCH; b++) {
                     let key = i + b * key_lanes;
@@ -142,7 +143,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
                 }
             }
             for (; i < count; i += key_lanes) {
-                let v = kv_load4(column + i * quads);
+                let v = kv_load4(row + i, quad);
                 for (var j = 0u; j < SLOTS; j++) {
                     if (j >= slots) { break; }
                     o[j] += weights[rows[j] + i] * v;
@@ -163,9 +164,9 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         var l = 0.0;
         for (var p = 0u; p < parts; p++) { l += sums[p * heads + h]; }
         if (dims.splits == 1u) {
-            store4((id.z * dims.heads + id.x * heads + h) * dims.head_dim + 4u * quad, o[j] / l);
+            store4((id.z * dims.heads + first_head + h) * dims.head_dim + 4u * quad, o[j] / l);
         } else {
-            let row = (id.z * dims.splits + id.y) * dims.heads + id.x * heads + h;
+            let row = (id.z * dims.splits + id.y) * dims.heads + first_head + h;
             let at = row * (dims.head_dim + 2u);
             store4(at + 4u * quad, o[j]);
             if (quad == 0u) {
@@ -176,17 +177,17 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     }
 }
 
-// Scores of heads h .. h + 3 against one key; heads that do not exist repeat the last one.
+// Scores of heads h .. h + 3 against the key of a row; heads that do not exist repeat the last one.
 fn score4(key: u32, h: u32, heads: u32, quads: u32) -> vec4f {
     let q = min(vec4u(h, h + 1u, h + 2u, h + 3u), vec4u(heads - 1u)) * quads;
     var s = vec4f(0.0);
     var i = 0u;
     for (; i + BATCH <= quads; i += BATCH) {
         var k: array<vec4f, BATCH>;
-        for (var b = 0u; b < BATCH; b++) { k[b] = kv_load4(key + i + b); }
+        for (var b = 0u; b < BATCH; b++) { k[b] = kv_load4(key, i + b); }
         for (var b = 0u; b < BATCH; b++) { s += dots(q + i + b, k[b]); }
     }
-    for (; i < quads; i++) { s += dots(q + i, kv_load4(key + i)); }
+    for (; i < quads; i++) { s += dots(q + i, kv_load4(key, i)); }
     return s;
 }
 

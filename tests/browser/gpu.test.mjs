@@ -67,6 +67,18 @@ describe('gpu.js', { skip }, () => {
         assert.deepEqual(words, [0, 7, 8, 0, 0, 0]);
     });
 
+    it('copies_run_between_the_submits_around_them', async () => {
+        const program = await addProgram(caller);
+        const [a, b] = await buffers(caller, 16, 32);
+        caller.write(a, 0, [1, 2, 3, 4]);
+        const list = caller.record([{ program, bindings: [[a, 0, 16]], dims: [10, 4] }]);
+        caller.submit(list);
+        caller.copy([a, 4, b, 16, 8], [a, 0, b, 0, 4]);
+        await caller.submit(list);
+        assert.deepEqual((await caller.read(b, 8)).words, [11, 0, 0, 0, 12, 13, 0, 0]);
+        assert.deepEqual((await caller.read(a, 4)).words, [21, 22, 23, 24]);
+    });
+
     it('the_host_writes_into_a_buffer_of_c', async () => {
         const [b] = await buffers(caller, 16);
         caller.host.write(b, 4, new Uint8Array([1, 2, 3, 4]));

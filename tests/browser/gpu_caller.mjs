@@ -75,6 +75,19 @@ export class GpuCaller {
         this.gpu.write(SELF, buffer, offset, this.wasm.put(bytes), bytes.length);
     }
 
+    /** ranges: [from, fromOffset, to, toOffset, bytes] */
+    copy(...ranges) {
+        const at = this.alloc(32 * ranges.length);
+        ranges.forEach(([from, fromOffset, to, toOffset, bytes], i) => {
+            this.wasm.setU32(at + 32 * i, from);
+            this.wasm.setU32(at + 32 * i + 4, to);
+            this.wasm.setU64(at + 32 * i + 8, fromOffset);
+            this.wasm.setU64(at + 32 * i + 16, toOffset);
+            this.wasm.setU64(at + 32 * i + 24, bytes);
+        });
+        this.gpu.copy(SELF, at, ranges.length);
+    }
+
     #readback(buffer, words, offset) {
         const at = this.alloc(24), out = this.alloc(4 * words);
         this.wasm.setU32(at, buffer);

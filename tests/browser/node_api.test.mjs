@@ -8,7 +8,8 @@ import { Doppler, DopplerError } from '../../browser/doppler.js';
 import { serve } from '../../tools/serve.mjs';
 import { openTestDevice } from '../device.mjs';
 import { countedDevice } from './counted_device.mjs';
-import { brokenPackages, experts, micro, prompts, removeBrokenPackages, root } from './packages.mjs';
+import { brokenPackages, experts, micro, prompts, removeBrokenPackages, root, sliding }
+    from './packages.mjs';
 
 const [golden] = prompts;
 const exact = { kv: 'f32', precision: 'exact' };
@@ -22,6 +23,36 @@ async function textOf(tale) {
 async function idsOf(tale) {
     await textOf(tale);
     return tale.ids;
+}
+
+// Turn after turn on a model whose layers slide: what the session holds is not read again, and the
+// ids are those of a session that reads everything.
+async function checkTurns(doppler) {
+    const model = await doppler.load(sliding());
+    const options = { ...exact, context: 512, chunk: 16 };
+    const [kept, fresh] = [model.session(options), model.session({ ...options, checkpoints: 0 })];
+    const { checkpoints } = await model.memory(options);
+    assert.ok(checkpoints > 0);
+    assert.equal((await model.memory({ ...options, checkpoints: 0 })).checkpoints, 0);
+    const tell = async (session, ids) => {
+        const tale = session.generate(ids, { maxTokens: 100 });
+        return { ids: await idsOf(tale), reused: tale.stats.reusedTokens };
+    };
+    const question = Array.from({ length: 50 }, (_, i) => 5 + (i * 37) % 500);
+    const first = await tell(kept, question);
+    assert.equal(first.reused, 0);
+    const wanted = [
+        [[...question, ...first.ids, 7, 8, 9], 149],       // goes on
+        [[...question, ...first.ids, 7, 8, 9], 152],       // another answer
+        [question, 49],                                    // another answer to the first
+    ];
+    for (const [ids, reused] of wanted) {
+        const got = await tell(kept, ids);
+        assert.equal(got.reused, reused);
+        assert.deepEqual(got.ids, (await tell(fresh, ids)).ids);
+        await tell(fresh, [1]);                            // and forgets it
+    }
+    await model.close();
 }
 
 // A Doppler with the micro model, closed after the tests of the calling describe().
@@ -73,6 +104,8 @@ describe('cpu', () => {
         assert.deepEqual([...first, ...second], golden.greedy.slice(0, 16));
         await session.close();
     });
+
+    test('turns that are returned to are not read again', () => checkTurns(c.doppler));
 
     test('same seed, same ids; another seed, others', async () => {
         const session = c.model.session(exact);
@@ -177,6 +210,20 @@ describe('cpu', () => {
         await assert.rejects(c.model.session({ context: 1e9 }).ready, { status: 'BAD_ARGUMENT' });
         await assert.rejects(Doppler.open({ device: 'npu' }), { status: 'BAD_ARGUMENT' });
         await session.close();
+    });
+
+    test('a plan comes before the first byte, and is what memory() says', async () => {
+        const seen = [];
+        const session = { ...exact, context: 200 };
+        const model = await c.doppler.load(micro, { session, onPlan: (plan) => seen.push(plan),
+            onProgress: () => seen.push('progress') });
+        assert.deepEqual(seen[0], await model.memory(session));
+        assert.ok(seen[0].weights > 0 && seen[0].kv === 2 * 2 * 64 * 200 * 4 && seen[0].work > 0);
+        assert.equal(seen.filter((step) => step !== 'progress').length, 1);
+        assert.equal(seen[1], 'progress');
+        await model.close();
+        await assert.rejects(c.doppler.load(micro, { session: { context: 1e6 }, onPlan() {} }),
+            { status: 'BAD_ARGUMENT' });
     });
 
     test('loading over HTTP, from file: URLs and paths, with progress', async () => {
@@ -301,6 +348,11 @@ describe('gpu', () => {
         assert.ok(c.doppler.info.adapter.vendor);
         assert.deepEqual(await idsOf(c.session.generate(golden.text, { maxTokens: 16 })),
             golden.greedy.slice(0, 16));
+    });
+
+    test('turns that are returned to are not read again', async (t) => {
+        if (c.skip) return t.skip(c.skip);
+        await checkTurns(c.doppler);
     });
 
     test('leaving the loop and aborting cancel, and the session goes on', async (t) => {

@@ -5,15 +5,37 @@ import { join } from 'node:path';
 import { converted, golden, root } from '../models/oracle.mjs';
 
 const checkpoint = join(root, 'tests', 'fixtures', 'micro', 'llama3');
+const windows = join(root, 'tests', 'fixtures', 'micro', 'gemma3');
 
 export { root };
 export const micro = converted(checkpoint, 'micro-llama3', 'keep');
+/** Most layers see 8 tokens. */
+export const sliding = () => converted(windows, 'micro-gemma3', 'keep');
 export const { prompts } = golden(checkpoint);
 
 /** A micro model with experts: its package and its golden's prompts. */
 export function experts(name) {
     const from = join(root, 'tests', 'fixtures', 'micro', name);
     return { pack: converted(from, `micro-${name}`, 'keep'), prompts: golden(from).prompts };
+}
+
+/** The micro model with one weight of layer 1 that is not a number: row 5 of its up projection. */
+export function poisoned() {
+    const folder = join(root, 'build', 'models', `poisoned-${process.pid}`);
+    mkdirSync(folder, { recursive: true });
+    cpSync(checkpoint, folder, { recursive: true });
+    const file = join(folder, 'model.safetensors');
+    const bytes = readFileSync(file), start = 8 + Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString('utf8', 8, start));
+    const { dtype, shape, data_offsets: [from] } = header['model.layers.1.mlp.up_proj.weight'];
+    const size = { BF16: 2, F32: 4 }[dtype];
+    bytes.writeUInt16LE(0x7FC0, start + from + size * (5 * shape[1] + 3) + size - 2);
+    writeFileSync(file, bytes);
+    try {
+        return converted(folder, `poisoned-${process.pid}`, 'keep');
+    } finally {
+        rmSync(folder, { recursive: true });
+    }
 }
 
 function editManifest(folder, edit) {

@@ -16,10 +16,13 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     const stop = new AbortController();
     const model: Model = await doppler.load('models/stories/', {
         onProgress: ({ bytes, total }) => console.log(line, bytes / total), signal: stop.signal,
+        onPlan: (memory) => console.log(memory.weights), session: { context: 512 },
     });
     const ids: Uint32Array = await model.tokenize('Once', { special: true, bos: false });
     const session: Session = model.session({ context: Math.min(model.context, 512), chunk: 64,
-        kv: 'f32', precision: 'exact' });
+        kv: 'q8_0', precision: 'exact', checkpoints: 2 });
+    const { weights, kv, checkpoints, work } = await model.memory({ kv: 'f16' });
+    console.log(weights + kv + checkpoints + work);
     await session.ready;
     const full: boolean = ids.length > (session.context ?? model.vocab);
     const tale: Generation = session.generate(full ? ids : 'Once upon a time', {
@@ -48,6 +51,10 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     const { text, ids: rendered } = await model.render(messages, { addGenerationPrompt: false });
     console.log(text.length + rendered.length, reply.stats?.stopString, model.chatTemplate?.length);
     console.log(parseReply('Hi', { format: 'llama' }).content.length);
+    await doppler.debug({ log: (line) => console.log(line.length), timings: true, trace: 'cpu' });
+    const { departure, nonFinite } = await model.check('Once', { against: 'cpu', tolerance: 1e-3 });
+    console.log(departure?.name, departure?.error, nonFinite?.token, model.url);
+    await doppler.debug(null);
     const logits: Float32Array = await session.logits(ids, { signal: stop.signal });
     const nll: Float32Array = await session.score([1, 2, 3]);
     console.log(logits.length, nll.length);

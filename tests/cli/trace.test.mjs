@@ -50,5 +50,5 @@ test('a bad dump and other ids are refused in one line', () => {
     const r = spawnSync(process.execPath, [join(root, 'doppler'), 'trace', pack, '--ids', '1,2',
         '--device', 'cpu', '--against', dump], { encoding: 'utf8' });
     assert.equal(r.status, 1);
-    assert.match(r.stderr, /BAD_ARGUMENT: embedding is \[2, 96\], --against has \[12, 96\]/);
+    assert.match(r.stderr, /BAD_ARGUMENT: embedding is \[2, 96\], the reference has \[12, 96\]/);
 });

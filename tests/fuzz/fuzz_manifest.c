@@ -24,7 +24,8 @@ static void check_run(const manifest *m, const char *json, size_t bytes) {
     uint32_t context = m->model.context < CONTEXT ? m->model.context : CONTEXT;
     const package_session sessions[] = {
         {.context = context},
-        {.context = context, .chunk = 2, .kv = DOPPLER_KV_F32, .temperature = 0.7f}};
+        {.context = context, .chunk = 2, .kv = DOPPLER_KV_F32, .temperature = 0.7f},
+        {.context = context, .chunk = 2, .kv = DOPPLER_KV_Q8_0}};
     package_result r = package_run(json, bytes, sessions, sizeof sessions / sizeof *sessions);
     assert(!r.status || r.message[0]);
 }

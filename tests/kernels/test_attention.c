@@ -8,49 +8,63 @@
 
 /* spread: how far scores reach: 2 mixes many keys, 3000 leaves one and overflows a naive exp.
  * window 0: all keys; slots 0: as many as the context. sink: what sinks are near, 0: none. One of
- * 25 takes all but 1e-9 of a softmax, one below -80 nothing. */
+ * 25 takes all but 1e-9 of a softmax, one below -80 nothing. slab: KV heads of a buffer, 0: all. */
 static const struct shape {
     uint32_t kv_heads, group, head_dim, tokens, position, splits;
     float spread;
     uint32_t window, slots;
     float sink;
+    uint32_t slab;
 } shapes[] = {
-    {1, 1, 32, 1, 0, 1, 2, 0, 0, 0},         {2, 2, 32, 5, 7, 1, 2, 0, 0, 0},
-    {1, 4, 32, 33, 61, 1, 2, 0, 0, 0},       {1, 8, 32, 1, 200, 3, 2, 0, 0, 0},
-    {1, 1, 64, 1, 0, 8, 2, 0, 0, 0},         {2, 2, 64, 1, 129, 8, 2, 0, 0, 0},
-    {3, 3, 64, 5, 30, 3, 2, 0, 0, 0},        {1, 8, 64, 33, 0, 1, 2, 0, 0, 0},
-    {2, 1, 64, 33, 100, 1, 3000, 0, 0, 0},   {2, 4, 128, 1, 63, 1, 2, 0, 0, 0},
-    {2, 4, 128, 1, 64, 1, 2, 0, 0, 0},       {2, 4, 128, 1, 700, 3, 2, 0, 0, 0},
-    {1, 8, 128, 5, 4, 8, 2, 0, 0, 0},        {1, 1, 128, 33, 5, 1, 2, 0, 0, 0},
-    {1, 16, 128, 2, 90, 2, 2, 0, 0, 0},      {2, 2, 256, 5, 65, 1, 2, 0, 0, 0},
-    {1, 8, 256, 1, 300, 8, 2, 0, 0, 0},      {1, 1, 256, 33, 0, 3, 2, 0, 0, 0},
-    {1, 4, 256, 1, 2, 8, 3000, 0, 0, 0},     {2, 5, 80, 3, 40, 1, 2, 0, 0, 0},
-    {1, 24, 80, 2, 50, 2, 2, 0, 0, 0},       {1, 32, 32, 2, 100, 1, 2, 0, 0, 0},
-    {1, 32, 64, 1, 33, 3, 2, 0, 0, 0},       {2, 7, 96, 2, 20, 1, 2, 0, 0, 0},
-    {1, 3, 8, 3, 70, 1, 2, 0, 0, 0},         {1, 2, 248, 2, 10, 1, 2, 0, 0, 0},
-    {2, 4, 64, 5, 1000, 3, 20, 0, 0, 0},     {1, 2, 32, 1, 100, 1, 2, 8, 8, 0},
-    {2, 2, 64, 33, 0, 1, 2, 8, 40, 0},       {1, 4, 64, 33, 200, 1, 2, 48, 80, 0},
-    {2, 1, 128, 1, 1000, 8, 2, 512, 600, 0}, {1, 1, 32, 5, 3, 1, 2, 1, 5, 0},
-    {1, 8, 256, 1, 77, 3, 2, 64, 64, 0},     {2, 2, 64, 1, 5, 2, 2, 32, 64, 0},
-    {1, 2, 80, 70, 63, 1, 2, 33, 102, 0},    {1, 2, 64, 5, 90, 1, 2, 16, 0, 0},
-    {2, 3, 64, 5, 0, 1, 2, 0, 0, 1},         {2, 8, 64, 1, 200, 1, 2, 128, 192, 3},
-    {2, 8, 64, 1, 200, 3, 2, 0, 0, 3},       {2, 8, 64, 1, 1, 8, 2, 0, 0, 0.5f},
-    {1, 4, 64, 33, 61, 1, 2, 16, 48, 25},    {3, 2, 80, 1, 300, 4, 2, 0, 0, 25},
-    {1, 4, 32, 9, 40, 1, 2, 0, 0, -90},      {2, 2, 128, 1, 90, 2, 2, 0, 0, -1e30f},
-    {2, 2, 64, 3, 5, 1, 2, 0, 0, -INFINITY}, {1, 2, 64, 1, 90, 4, 2, 0, 0, -INFINITY},
-    {1, 2, 64, 3, 100, 1, 3000, 0, 0, 1000},
+    {1, 1, 32, 1, 0, 1, 2, 0, 0, 0, 0},           {2, 2, 32, 5, 7, 1, 2, 0, 0, 0, 0},
+    {1, 4, 32, 33, 61, 1, 2, 0, 0, 0, 0},         {1, 8, 32, 1, 200, 3, 2, 0, 0, 0, 0},
+    {1, 1, 64, 1, 0, 8, 2, 0, 0, 0, 0},           {2, 2, 64, 1, 129, 8, 2, 0, 0, 0, 0},
+    {3, 3, 64, 5, 30, 3, 2, 0, 0, 0, 0},          {1, 8, 64, 33, 0, 1, 2, 0, 0, 0, 0},
+    {2, 1, 64, 33, 100, 1, 3000, 0, 0, 0, 0},     {2, 4, 128, 1, 63, 1, 2, 0, 0, 0, 0},
+    {2, 4, 128, 1, 64, 1, 2, 0, 0, 0, 0},         {2, 4, 128, 1, 700, 3, 2, 0, 0, 0, 0},
+    {1, 8, 128, 5, 4, 8, 2, 0, 0, 0, 0},          {1, 1, 128, 33, 5, 1, 2, 0, 0, 0, 0},
+    {1, 16, 128, 2, 90, 2, 2, 0, 0, 0, 0},        {2, 2, 256, 5, 65, 1, 2, 0, 0, 0, 0},
+    {1, 8, 256, 1, 300, 8, 2, 0, 0, 0, 0},        {1, 1, 256, 33, 0, 3, 2, 0, 0, 0, 0},
+    {1, 4, 256, 1, 2, 8, 3000, 0, 0, 0, 0},       {2, 5, 80, 3, 40, 1, 2, 0, 0, 0, 0},
+    {1, 24, 80, 2, 50, 2, 2, 0, 0, 0, 0},         {1, 32, 32, 2, 100, 1, 2, 0, 0, 0, 0},
+    {1, 32, 64, 1, 33, 3, 2, 0, 0, 0, 0},         {2, 7, 96, 2, 20, 1, 2, 0, 0, 0, 0},
+    {1, 3, 8, 3, 70, 1, 2, 0, 0, 0, 0},           {1, 2, 248, 2, 10, 1, 2, 0, 0, 0, 0},
+    {2, 4, 64, 5, 1000, 3, 20, 0, 0, 0, 0},       {1, 2, 32, 1, 100, 1, 2, 8, 8, 0, 0},
+    {2, 2, 64, 33, 0, 1, 2, 8, 40, 0, 0},         {1, 4, 64, 33, 200, 1, 2, 48, 80, 0, 0},
+    {2, 1, 128, 1, 1000, 8, 2, 512, 600, 0, 0},   {1, 1, 32, 5, 3, 1, 2, 1, 5, 0, 0},
+    {1, 8, 256, 1, 77, 3, 2, 64, 64, 0, 0},       {2, 2, 64, 1, 5, 2, 2, 32, 64, 0, 0},
+    {1, 2, 80, 70, 63, 1, 2, 33, 102, 0, 0},      {1, 2, 64, 5, 90, 1, 2, 16, 0, 0, 0},
+    {2, 3, 64, 5, 0, 1, 2, 0, 0, 1, 0},           {2, 8, 64, 1, 200, 1, 2, 128, 192, 3, 0},
+    {2, 8, 64, 1, 200, 3, 2, 0, 0, 3, 0},         {2, 8, 64, 1, 1, 8, 2, 0, 0, 0.5f, 0},
+    {1, 4, 64, 33, 61, 1, 2, 16, 48, 25, 0},      {3, 2, 80, 1, 300, 4, 2, 0, 0, 25, 0},
+    {1, 4, 32, 9, 40, 1, 2, 0, 0, -90, 0},        {2, 2, 128, 1, 90, 2, 2, 0, 0, -1e30f, 0},
+    {2, 2, 64, 3, 5, 1, 2, 0, 0, -INFINITY, 0},   {1, 2, 64, 1, 90, 4, 2, 0, 0, -INFINITY, 0},
+    {1, 2, 64, 3, 100, 1, 3000, 0, 0, 1000, 0},   {2, 3, 64, 5, 30, 1, 2, 0, 0, 0, 1},
+    {3, 2, 64, 1, 300, 4, 2, 0, 0, 1, 2},         {3, 4, 32, 9, 200, 1, 2, 48, 64, 2, 1},
+    {3, 1, 96, 1, 90, 2, 2, 64, 70, 0, 2},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct attention_case {
     struct attention_dims dims;
     kv_format format;
-    uint32_t position;
+    uint32_t position, slab;                 /* slab: KV heads of a buffer */
 } attention_case;
+
+enum { STATE, VECTORS, QKV, OUT, PARTIAL, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const attention_case *a = user;
-    op_attention(o, a->format, b[4], b[5], b[0], b[1], b[2], b[3], a->dims);
+    op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
+                 b[VECTORS], b[QKV], a->dims);
+}
+
+/* The buffer of the cache that has a KV head. */
+static kv_test slab_of(const kernel_case *c, uint32_t kv_head) {
+    const attention_case *a = c->user;
+    uint32_t first = kv_head / a->slab * a->slab, left = a->dims.kv_heads - first;
+    size_t rows = 2 * (size_t)(left < a->slab ? left : a->slab) * a->dims.slots;
+    return (kv_test){a->format, a->dims.head_dim, rows, c->buffer[KV + kv_head / a->slab].data};
 }
 
 /* y[:] = sum_j p[j] V[j, :] of one token and head, p = softmax_j(scale q . K[j]) with the sink as
@@ -61,25 +75,23 @@ static void reference(const kernel_case *c, uint32_t t, uint32_t head, double *p
     uint32_t keys = a->position + t + 1, kv_head = head / (d->heads / d->kv_heads);
     uint32_t oldest = keys > d->window ? keys - d->window : 0;
     size_t row = (size_t)t * (d->heads + 2 * d->kv_heads) + head;
-    const float *q = (const float *)c->buffer[2].data + row * d->head_dim;
-    const void *kv = c->buffer[3].data;
-    const float *sinks = c->buffer[1].data;
+    const float *q = (const float *)c->buffer[QKV].data + row * d->head_dim;
+    const kv_test kv = slab_of(c, kv_head);
+    size_t k = 2 * (size_t)(kv_head % a->slab) * d->slots, v = k + d->slots;
+    const float *sinks = c->buffer[VECTORS].data;
     double sink = d->sinks == OP_NO_BIAS ? -INFINITY : sinks[d->sinks + head], top = sink, sum;
     for (uint32_t j = oldest; j < keys; j++) {
-        size_t k = ((size_t)kv_head * d->slots + j % d->slots) * d->head_dim;
         p[j] = 0;
         for (uint32_t i = 0; i < d->head_dim; i++)
-            p[j] += q[i] * kv_test_get(a->format, kv, k + i) * d->scale;
+            p[j] += q[i] * kv_test_get(&kv, k + j % d->slots, i) * d->scale;
         top = fmax(top, p[j]);
     }
     sum = exp(sink - top);
     for (uint32_t j = oldest; j < keys; j++) sum += p[j] = exp(p[j] - top);
     for (uint32_t i = 0; i < d->head_dim; i++) y[i] = 0;
-    for (uint32_t j = oldest; j < keys; j++) {
-        size_t v = ((size_t)(d->kv_heads + kv_head) * d->slots + j % d->slots) * d->head_dim;
+    for (uint32_t j = oldest; j < keys; j++)
         for (uint32_t i = 0; i < d->head_dim; i++)
-            y[i] += p[j] / sum * kv_test_get(a->format, kv, v + i);
-    }
+            y[i] += p[j] / sum * kv_test_get(&kv, v + j % d->slots, i);
 }
 
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
@@ -90,7 +102,7 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     for (uint32_t t = 0; t < d->tokens; t++)
         for (uint32_t h = 0; h < d->heads; h++)
             reference(c, t, h, p, want + ((size_t)t * d->heads + h) * d->head_dim);
-    double error = kernel_error(c->buffer[4].data, want, count);
+    double error = kernel_error(c->buffer[OUT].data, want, count);
     /* With scores of thousands, f32 itself is good for 3e-4 of them in the exponent. */
     double bound = d->scale > 1 ? 1e-3 : KERNEL_TOLERANCE;
     snprintf(why, why_bytes, "error %.3g, not within %.3g", error, bound);
@@ -99,54 +111,72 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     return error <= bound;
 }
 
+/* Where a token of the step looks: values. Elsewhere the cache is NaN: nothing there may be read
+ * into a sum. */
+static void fill_cache(const kernel_case *c, uint64_t *seed) {
+    const attention_case *a = c->user;
+    const struct attention_dims *d = &a->dims;
+    uint32_t length = a->position + d->tokens;
+    uint32_t oldest = a->position + 1 > d->window ? a->position + 1 - d->window : 0;
+    bool *seen = calloc(d->slots, sizeof *seen);
+    for (uint32_t j = oldest; j < length; j++) seen[j % d->slots] = true;
+    for (uint32_t h = 0; h < d->kv_heads; h += a->slab) {
+        const kv_test kv = slab_of(c, h);
+        for (size_t row = 0; row < kv.rows; row++)
+            for (uint32_t i = 0; i < d->head_dim; i++) {
+                if (seen[row % d->slots]) kv_test_set(&kv, row, i, kernel_random(seed));
+                else kv_test_set_nan(&kv, row, i);
+            }
+    }
+    free(seen);
+}
+
+static void add_buffer(kernel_case *c, size_t bytes) {
+    c->buffer[c->buffer_count].bytes = bytes;
+    c->buffer[c->buffer_count++].data = calloc(1, bytes);
+}
+
 static void make(uint32_t index, kernel_case *c) {
     const struct shape *s = &shapes[index / KV_COUNT];
     kv_format format = (kv_format)(index % KV_COUNT);
+    uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
     uint32_t heads = s->kv_heads * s->group, rows = heads + 2 * s->kv_heads;
-    uint32_t length = s->position + s->tokens, context = length + 5;
-    uint32_t slots = s->slots ? s->slots : context, window = s->window ? s->window : context;
+    uint32_t context = s->position + s->tokens + 5;
     attention_case *a = malloc(sizeof *a);
     /* q . k of uniform values has a deviation of sqrt(head_dim) / 3. */
-    *a = (attention_case){.dims = {heads, s->kv_heads, s->head_dim, s->tokens, context, slots,
-                                   window, s->splits, s->sink != 0 ? 3 : OP_NO_BIAS,
-                                   s->spread / sqrtf((float)s->head_dim)},
-                          .format = format, .position = s->position};
-    size_t elements = 2 * (size_t)s->kv_heads * slots * s->head_dim;
-    const size_t bytes[] = {
-        sizeof(step_state), (3 + heads) * 4, (size_t)s->tokens * rows * s->head_dim * 4,
-        elements * kv_test_bytes(format), (size_t)s->tokens * heads * s->head_dim * 4,
-        (size_t)s->tokens * s->splits * heads * (s->head_dim + 2) * 4};
-    c->buffer_count = 6;
-    for (int i = 0; i < 6; i++) {
-        c->buffer[i].bytes = bytes[i];
-        c->buffer[i].data = calloc(1, bytes[i]);
-        c->buffer[i].read_back = i == 4;
-    }
-    ((step_state *)c->buffer[0].data)->position = s->position;
-    float *vectors = c->buffer[1].data, *qkv = c->buffer[2].data;
-    for (size_t i = 0; i < bytes[1] / 4; i++) vectors[i] = s->sink + kernel_random(&seed);
-    for (size_t i = 0; i < bytes[2] / 4; i++) qkv[i] = kernel_random(&seed);
-    /* Where no token looks the cache is NaN: nothing there may be read into a sum. */
-    uint32_t oldest = s->position + 1 > window ? s->position + 1 - window : 0;
-    bool *seen = calloc(slots, sizeof *seen);
-    for (uint32_t j = oldest; j < length; j++) seen[j % slots] = true;
-    for (size_t i = 0; i < elements; i++) {
-        void *kv = c->buffer[3].data;
-        if (seen[i / s->head_dim % slots]) kv_test_set(format, kv, i, kernel_random(&seed));
-        else if (format == KV_F16) ((uint16_t *)kv)[i] = 0x7E00;
-        else ((float *)kv)[i] = NAN;
-    }
-    free(seen);
-    memset(c->buffer[4].data, 0xFF, bytes[4]);
-    memset(c->buffer[5].data, 0xFF, bytes[5]);
+    *a = (attention_case){
+        .dims = {.heads = heads, .kv_heads = s->kv_heads, .head_dim = head_dim,
+                 .tokens = s->tokens, .context = context, .slots = s->slots ? s->slots : context,
+                 .window = s->window ? s->window : context, .splits = s->splits,
+                 .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
+                 .scale = s->spread / sqrtf((float)head_dim)},
+        .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads};
+    c->user = a;
     c->record = record;
     c->check = check;
-    c->user = a;
+    add_buffer(c, sizeof(step_state));
+    add_buffer(c, (3 + heads) * 4);
+    add_buffer(c, (size_t)s->tokens * rows * head_dim * 4);
+    add_buffer(c, (size_t)s->tokens * heads * head_dim * 4);
+    add_buffer(c, (size_t)s->tokens * s->splits * heads * (head_dim + 2) * 4);
+    for (uint32_t h = 0; h < s->kv_heads; h += a->slab) {
+        const kv_test kv = slab_of(c, h);
+        add_buffer(c, kv_test_bytes(&kv));
+    }
+    c->buffer[OUT].read_back = true;
+    ((step_state *)c->buffer[STATE].data)->position = s->position;
+    float *vectors = c->buffer[VECTORS].data, *qkv = c->buffer[QKV].data;
+    for (size_t i = 0; i < c->buffer[VECTORS].bytes / 4; i++)
+        vectors[i] = s->sink + kernel_random(&seed);
+    for (size_t i = 0; i < c->buffer[QKV].bytes / 4; i++) qkv[i] = kernel_random(&seed);
+    fill_cache(c, &seed);
+    memset(c->buffer[OUT].data, 0xFF, c->buffer[OUT].bytes);
+    memset(c->buffer[PARTIAL].data, 0xFF, c->buffer[PARTIAL].bytes);
     snprintf(c->name, sizeof c->name, "attention %s %ux%u heads of %u, %u tokens at %u, %u splits, "
-             "%u of %u%s, sinks %g", kv_names[format], s->kv_heads, s->group, s->head_dim,
-             s->tokens, s->position, s->splits, window, slots, s->spread > 100 ? ", spread" : "",
-             s->sink);
+             "%u of %u%s, sinks %g, by %u", kv_names[format], s->kv_heads, s->group, head_dim,
+             s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,
+             s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
 const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT, make};

@@ -1,5 +1,5 @@
-/* test_rope_kv.c - norms of q and k, rotation, the cache's two formats, rings, and what must not be
- * touched. */
+/* test_rope_kv.c - norms of q and k, rotation, the cache's formats, rings, slabs of KV heads, and
+ * what must not be touched. */
 #include "gpu/dims.h"
 #include "tests/kernels/kernel_test.h"
 #include "tests/kernels/kv_test.h"
@@ -11,26 +11,31 @@ static const struct shape {
     uint32_t heads, kv_heads, head_dim, tokens, position, context;
     uint32_t slots;                          /* of the cache; 0: the context */
     bool norm;
+    uint32_t slab, rope_rows;                /* KV heads of a buffer; 0: all, the context */
 } shapes[] = {
-    {1, 1, 32, 1, 0, 8, 0, false},           {4, 4, 64, 5, 3, 16, 0, false},
-    {8, 1, 128, 33, 7, 64, 0, false},        {4, 2, 256, 5, 1000, 1008, 0, false},
-    {6, 2, 80, 3, 17, 20, 0, false},         {3, 1, 8, 2, 1, 4, 0, false},
-    {2, 1, 32, 1, 131071, 131072, 0, false},
+    {1, 1, 32, 1, 0, 8, 0, false, 0, 0},            {4, 4, 64, 5, 3, 16, 0, false, 0, 0},
+    {8, 1, 128, 33, 7, 64, 0, false, 0, 0},         {4, 2, 256, 5, 1000, 1008, 0, false, 0, 0},
+    {6, 2, 80, 3, 17, 20, 0, false, 0, 0},          {3, 1, 8, 2, 1, 4, 0, false, 0, 0},
+    {2, 1, 32, 1, 131071, 131072, 0, false, 0, 0},
     /* two tokens past the context: nothing may be written for them */
-    {2, 2, 64, 4, 6, 8, 0, false},
-    {2, 1, 32, 5, 3, 64, 6, false},          {3, 3, 80, 7, 48, 64, 7, false},
-    {4, 2, 64, 1, 1000, 1024, 33, false},    {4, 2, 32, 3, 9, 16, 0, true},
-    {4, 1, 256, 5, 0, 8, 0, true},           {3, 2, 80, 2, 30, 64, 5, true},
-    {5, 1, 8, 3, 6, 8, 0, true},             {1, 1, 248, 2, 7, 9, 2, true},
+    {2, 2, 64, 4, 6, 8, 0, false, 0, 0},
+    {2, 1, 32, 5, 3, 64, 6, false, 0, 0},           {3, 3, 80, 7, 48, 64, 7, false, 0, 0},
+    {4, 2, 64, 1, 1000, 1024, 33, false, 0, 0},     {4, 2, 32, 3, 9, 16, 0, true, 0, 0},
+    {4, 1, 256, 5, 0, 8, 0, true, 0, 0},            {4, 2, 80, 2, 30, 64, 5, true, 0, 0},
+    {5, 1, 8, 3, 6, 8, 0, true, 0, 0},              {1, 1, 248, 2, 7, 9, 2, true, 0, 0},
+    {6, 3, 64, 5, 3, 16, 0, false, 1, 0},           {6, 3, 32, 5, 98, 512, 40, true, 2, 70},
+    {8, 8, 96, 3, 19, 64, 9, false, 3, 20},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct rope_case {
     struct rope_kv_dims dims;
     kv_format format;
-    uint32_t position;
+    uint32_t position, slab;                 /* slab: KV heads of a buffer */
     float qkv[];                             /* as it was given */
 } rope_case;
+
+enum { STATE, ROPE, VECTORS, QKV, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
 
 /* V is not rotated, so that what is stored of these is known bit by bit: ties, carries,
  * subnormals and their edges, zeros, saturation. */
@@ -43,7 +48,16 @@ static const float edges[] = {
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const rope_case *r = user;
-    op_rope_kv(o, r->format, b[0], b[1], b[2], b[3], b[4], r->dims);
+    op_rope_kv(o, (kv_slabs){r->format, r->slab, b + KV}, b[STATE], b[ROPE], b[VECTORS], b[QKV],
+               r->dims);
+}
+
+/* The buffer of the cache that has a KV head. */
+static kv_test slab_of(const kernel_case *c, uint32_t kv_head) {
+    const rope_case *r = c->user;
+    uint32_t first = kv_head / r->slab * r->slab, left = r->dims.kv_heads - first;
+    size_t rows = 2 * (size_t)(left < r->slab ? left : r->slab) * r->dims.slots;
+    return (kv_test){r->format, r->dims.head_dim, rows, c->buffer[KV + kv_head / r->slab].data};
 }
 
 /* 1 / sqrt(mean(row^2) + eps), or 1 without norms. */
@@ -59,7 +73,7 @@ static double norm_scale(const rope_case *r, const float *row) {
 static double rotated(const rope_case *r, const float *rope, const float *row, double scale,
                       const float *gain, uint32_t e, uint32_t position) {
     uint32_t half = r->dims.head_dim / 2, i = e % half;
-    const float *pair = rope + ((size_t)position * half + i) * 2;
+    const float *pair = rope + ((size_t)(position % r->dims.rope_rows) * half + i) * 2;
     bool norm = r->dims.flags & ROPE_KV_NORM;
     double a = row[i] * scale * (norm ? gain[i] : 1), c = pair[0], s = pair[1];
     double b = row[half + i] * scale * (norm ? gain[half + i] : 1);
@@ -68,11 +82,43 @@ static double rotated(const rope_case *r, const float *rope, const float *row, d
 
 static bool near(double got, double want) { return fabs(got - want) <= 1e-6 * (1 + fabs(want)); }
 
-/* Whether a stored element is what `want` (known to about 1e-6) may round to. */
-static bool stored(kv_format format, double got, double want) {
+/* Whether a stored element is what `want` (known to about 1e-6) may round to; q8_0: the largest of
+ * its run is. A scale that is a subnormal half is known to half a unit of 2^-24. */
+static bool stored(kv_format format, double got, double want, double largest) {
     if (format == KV_F32) return near(got, want);
+    if (format == KV_Q8_0) {
+        double most = fmin(largest, 127 * 65504.0), scale = most / 127;
+        double clamped = fmax(fmin(want, most), -most);
+        double off = scale / 2 + 127 * fmax(scale * 0x1p-11, 0x1p-25);
+        return fabs(got - clamped) <= off * 1.001 + 1e-6 * fabs(clamped);
+    }
     double low = want - 1e-6 * (1 + fabs(want)), high = want + 1e-6 * (1 + fabs(want));
     return got >= kv_test_half(kv_test_to_half(low)) && got <= kv_test_half(kv_test_to_half(high));
+}
+
+/* A head of k or v of one token: what the cache has of `want` [head_dim]. */
+static bool check_cache(const kernel_case *c, uint32_t head, uint32_t slot, const double *want,
+                        char *why, size_t why_bytes) {
+    const rope_case *r = c->user;
+    const struct rope_kv_dims *d = &r->dims;
+    uint32_t kv_head = head % d->kv_heads;
+    bool is_value = head >= d->kv_heads;
+    const kv_test kv = slab_of(c, kv_head);
+    size_t row = (2 * (size_t)(kv_head % r->slab) + is_value) * d->slots + slot;
+    double largest = 0;
+    for (uint32_t e = 0; e < d->head_dim; e++) {
+        if (e % KV_TEST_RUN == 0) largest = 0;
+        for (uint32_t i = e; e % KV_TEST_RUN == 0 && i < e + KV_TEST_RUN && i < d->head_dim; i++)
+            largest = fmax(largest, fabs(want[i]));
+        double got = kv_test_get(&kv, row, e), wanted = want[e];
+        if (r->format == KV_F16 && is_value) wanted = kv_test_half(kv_test_to_half(wanted));
+        bool ok = is_value && r->format != KV_Q8_0 ? got == wanted
+                                                   : stored(r->format, got, wanted, largest);
+        if (ok) continue;
+        snprintf(why, why_bytes, "head %u element %u: cache %.9g, not %.9g", head, e, got, wanted);
+        return false;
+    }
+    return true;
 }
 
 /* One row (head) of one token. */
@@ -81,47 +127,42 @@ static bool check_row(const kernel_case *c, uint32_t t, uint32_t row, char *why,
     const struct rope_kv_dims *d = &r->dims;
     uint32_t position = r->position + t, rows = d->heads + 2 * d->kv_heads;
     size_t first = ((size_t)t * rows + row) * d->head_dim;
-    const float *given = r->qkv + first, *left = (const float *)c->buffer[3].data + first;
-    const float *gain = (const float *)c->buffer[2].data + (row < d->heads ? d->q_gain : d->k_gain);
-    double scale = norm_scale(r, given);
+    const float *given = r->qkv + first, *left = (const float *)c->buffer[QKV].data + first;
+    const float *gains = c->buffer[VECTORS].data;
+    const float *gain = gains + (row < d->heads ? d->q_gain : d->k_gain);
+    double scale = norm_scale(r, given), want[ATTENTION_MAX_HEAD_DIM];
     bool inside = position < d->context;
     for (uint32_t e = 0; e < d->head_dim; e++) {
-        double want = inside && row < d->heads + d->kv_heads
-                    ? rotated(r, c->buffer[1].data, given, scale, gain, e, position)
-                    : given[e];
-        double q = row < d->heads ? want : given[e];
-        if (!near(left[e], q)) {
-            snprintf(why, why_bytes, "token %u row %u element %u: qkv %.9g, not %.9g", t, row, e,
-                     left[e], q);
-            return false;
-        }
-        if (row < d->heads || !inside) continue;
-        size_t slot = (size_t)(row - d->heads) * d->slots + position % d->slots;
-        double got = kv_test_get(r->format, c->buffer[4].data, slot * d->head_dim + e);
-        bool exact = row >= d->heads + d->kv_heads;
-        if (exact && r->format == KV_F16) want = kv_test_half(kv_test_to_half(want));
-        if (exact ? got != want : !stored(r->format, got, want)) {
-            snprintf(why, why_bytes, "token %u row %u element %u: cache %.9g, not %.9g", t, row, e,
-                     got, want);
-            return false;
-        }
+        want[e] = inside && row < d->heads + d->kv_heads
+                ? rotated(r, c->buffer[ROPE].data, given, scale, gain, e, position)
+                : given[e];
+        double q = row < d->heads ? want[e] : given[e];
+        if (near(left[e], q)) continue;
+        snprintf(why, why_bytes, "token %u row %u element %u: qkv %.9g, not %.9g", t, row, e,
+                 left[e], q);
+        return false;
     }
-    return true;
+    return row < d->heads || !inside ||
+           check_cache(c, row - d->heads, position % d->slots, want, why, why_bytes);
 }
 
 /* Everything but the slots of the step's positions holds what make put there: bytes of 0x55. */
 static bool check_untouched(const kernel_case *c, char *why, size_t why_bytes) {
     const rope_case *r = c->user;
     const struct rope_kv_dims *d = &r->dims;
-    size_t row_bytes = d->head_dim * kv_test_bytes(r->format);
-    for (size_t i = 0; i < c->buffer[4].bytes; i++) {
-        uint32_t slot = (uint32_t)(i / row_bytes % d->slots);
-        bool written = false;
-        for (uint32_t p = r->position; p < r->position + d->tokens && p < d->context; p++)
-            written |= p % d->slots == slot;
-        if (written || ((const uint8_t *)c->buffer[4].data)[i] == 0x55) continue;
-        snprintf(why, why_bytes, "slot %u of the cache was touched", slot);
-        return false;
+    for (uint32_t h = 0; h < d->kv_heads; h += r->slab) {
+        const kv_test kv = slab_of(c, h);
+        size_t row_bytes = kv.head_dim * kv_test_element(kv.format), plane = kv.rows * row_bytes;
+        for (size_t i = 0; i < kv_test_bytes(&kv); i++) {
+            size_t row = i < plane ? i / row_bytes : (i - plane) / (2 * kv_test_scales(&kv));
+            uint32_t slot = (uint32_t)(row % d->slots);
+            bool written = false;
+            for (uint32_t p = r->position; p < r->position + d->tokens && p < d->context; p++)
+                written |= p % d->slots == slot;
+            if (written || ((const uint8_t *)kv.data)[i] == 0x55) continue;
+            snprintf(why, why_bytes, "slot %u of the cache was touched", slot);
+            return false;
+        }
     }
     return true;
 }
@@ -134,49 +175,64 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     return check_untouched(c, why, why_bytes);
 }
 
-static void make(uint32_t index, kernel_case *c) {
-    const struct shape *s = &shapes[index / KV_COUNT];
-    kv_format format = (kv_format)(index % KV_COUNT);
-    uint64_t seed = index;
-    uint32_t rows = s->heads + 2 * s->kv_heads;
-    size_t values = (size_t)s->tokens * rows * s->head_dim;
+static void add_buffer(kernel_case *c, size_t bytes) {
+    c->buffer[c->buffer_count].bytes = bytes;
+    c->buffer[c->buffer_count].read_back = c->buffer_count != STATE;
+    c->buffer[c->buffer_count++].data = calloc(1, bytes);
+}
+
+/* The case's numbers and what goes in, without buffers. */
+static rope_case *make_numbers(const struct shape *s, kv_format format, uint64_t seed) {
+    uint32_t rows = s->heads + 2 * s->kv_heads, head_dim = kv_test_head_dim(format, s->head_dim);
+    size_t values = (size_t)s->tokens * rows * head_dim;
     rope_case *r = malloc(sizeof *r + values * sizeof *r->qkv);
-    uint32_t slots = s->slots ? s->slots : s->context;
-    *r = (rope_case){.dims = {s->heads, s->kv_heads, s->head_dim, s->tokens, s->context, slots,
-                              3, 3 + s->head_dim, s->norm ? ROPE_KV_NORM : 0, 1e-2f},
-                     .format = format, .position = s->position};
+    *r = (rope_case){
+        .dims = {.heads = s->heads, .kv_heads = s->kv_heads, .head_dim = head_dim,
+                 .tokens = s->tokens, .context = s->context,
+                 .slots = s->slots ? s->slots : s->context,
+                 .rope_rows = s->rope_rows ? s->rope_rows : s->context, .q_gain = 3,
+                 .k_gain = 3 + head_dim, .flags = s->norm ? ROPE_KV_NORM : 0, .eps = 1e-2f},
+        .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads};
     for (size_t i = 0; i < values; i++) {
-        bool is_v = i / s->head_dim % rows >= s->heads + s->kv_heads;
+        bool is_v = i / head_dim % rows >= s->heads + s->kv_heads;
         r->qkv[i] = 8 * kernel_random(&seed);
         if (is_v && i % 3 != 2) r->qkv[i] = edges[i % (sizeof edges / sizeof *edges)];
     }
-    const size_t bytes[] = {sizeof(step_state), (size_t)s->context * s->head_dim * 4,
-                            (3 + 2 * (size_t)s->head_dim) * 4, values * 4,
-                            2 * (size_t)s->kv_heads * slots * s->head_dim * kv_test_bytes(format)};
-    c->buffer_count = 5;
-    for (int i = 0; i < 5; i++) {
-        c->buffer[i].bytes = bytes[i];
-        c->buffer[i].data = calloc(1, bytes[i]);
-        c->buffer[i].read_back = i != 0;
-    }
-    ((step_state *)c->buffer[0].data)->position = s->position;
-    float *rope = c->buffer[1].data, *gains = c->buffer[2].data;
-    uint32_t half = s->head_dim / 2;
-    for (uint32_t p = s->position; p < s->context; p++)
-        for (uint32_t i = 0; i < half; i++) {
-            double angle = p * pow(10000, -2.0 * i / s->head_dim);
-            rope[((size_t)p * half + i) * 2] = (float)cos(angle);
-            rope[((size_t)p * half + i) * 2 + 1] = (float)sin(angle);
-        }
-    for (size_t i = 0; i < bytes[2] / 4; i++) gains[i] = 1 + kernel_random(&seed);
-    memcpy(c->buffer[3].data, r->qkv, bytes[3]);
-    memset(c->buffer[4].data, 0x55, bytes[4]);
+    return r;
+}
+
+static void make(uint32_t index, kernel_case *c) {
+    const struct shape *s = &shapes[index / KV_COUNT];
+    uint64_t seed = index;
+    rope_case *r = make_numbers(s, (kv_format)(index % KV_COUNT), seed);
+    const struct rope_kv_dims *d = &r->dims;
+    uint32_t half = d->head_dim / 2;
+    c->user = r;
     c->record = record;
     c->check = check;
-    c->user = r;
-    snprintf(c->name, sizeof c->name, "rope_kv %s heads %u/%u x %u, %u tokens at %u of %u in %u%s",
-             kv_names[format], s->heads, s->kv_heads, s->head_dim, s->tokens, s->position,
-             s->context, slots, s->norm ? ", norms" : "");
+    add_buffer(c, sizeof(step_state));
+    add_buffer(c, (size_t)d->rope_rows * d->head_dim * 4);
+    add_buffer(c, (3 + 2 * (size_t)d->head_dim) * 4);
+    add_buffer(c, (size_t)d->tokens * (d->heads + 2 * d->kv_heads) * d->head_dim * 4);
+    for (uint32_t h = 0; h < d->kv_heads; h += r->slab) {
+        const kv_test kv = slab_of(c, h);
+        add_buffer(c, kv_test_bytes(&kv));
+        memset(c->buffer[c->buffer_count - 1].data, 0x55, kv_test_bytes(&kv));
+    }
+    ((step_state *)c->buffer[STATE].data)->position = s->position;
+    float *rope = c->buffer[ROPE].data, *gains = c->buffer[VECTORS].data;
+    for (uint32_t p = s->position; p < s->context && p < s->position + s->tokens; p++)
+        for (uint32_t i = 0; i < half; i++) {
+            double angle = p * pow(10000, -2.0 * i / d->head_dim);
+            float *pair = rope + ((size_t)(p % d->rope_rows) * half + i) * 2;
+            pair[0] = (float)cos(angle);
+            pair[1] = (float)sin(angle);
+        }
+    for (size_t i = 0; i < c->buffer[VECTORS].bytes / 4; i++) gains[i] = 1 + kernel_random(&seed);
+    memcpy(c->buffer[QKV].data, r->qkv, c->buffer[QKV].bytes);
+    snprintf(c->name, sizeof c->name, "rope_kv %s heads %u/%u x %u, %u tokens at %u of %u in %u%s, "
+             "by %u", kv_names[r->format], s->heads, s->kv_heads, d->head_dim, s->tokens,
+             s->position, s->context, d->slots, s->norm ? ", norms" : "", r->slab);
 }
 
 const kernel_suite suite_rope_kv = {"rope_kv", SHAPES * KV_COUNT, make};

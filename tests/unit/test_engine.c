@@ -1,5 +1,7 @@
 /* test_engine.c - sessions on the CPU backend with the shipped micro model: what must not change
  * a result (chunking, reuse of a prefix), and how generations end. */
+#include "gpu/gpu_backend.h"
+#include "inference/engine.h"
 #include "tools/cmd.h"
 #include "tools/host.h"
 
@@ -294,17 +296,43 @@ static void a_running_session_is_busy(void **state) {
     assert_int_equal(t.count, 2);
 }
 
-static void a_model_may_go_while_it_loads(void **state) {
-    (void)state;
+static doppler_model *plan_model(doppler *d) {
     FILE *file = fopen(PACKAGE "/manifest.json", "rb");
     static char json[1 << 20];
     size_t bytes = file ? fread(json, 1, sizeof json, file) : 0;
     assert_true(bytes > 0);
     fclose(file);
-    doppler *d = doppler_create(NULL);
     doppler_model *m = NULL;
     assert_int_equal(doppler_model_create(d, json, bytes, &m), DOPPLER_OK);
-    doppler_model_destroy(m);                   /* buffers and programs are on their way */
+    return m;
+}
+
+static void a_model_may_go_while_it_loads(void **state) {
+    (void)state;
+    doppler_request request;
+    for (int steps = 0; steps < 2; steps++) {
+        doppler *d = doppler_create(NULL);
+        doppler_model *m = plan_model(d);
+        if (steps) doppler_model_next(m, &request);
+        doppler_model_destroy(m);               /* buffers and programs are on their way */
+        doppler_destroy(d);
+    }
+}
+
+static void memory_is_told_before_any_is_taken(void **state) {
+    (void)state;
+    doppler *d = doppler_create(NULL);
+    doppler_model *m = plan_model(d);
+    doppler_memory memory;
+    doppler_request request;
+    assert_int_equal(doppler_session_memory(m, NULL, &memory), DOPPLER_OK);
+    assert_true(memory.weights > 0 && memory.kv > 0 && memory.work > 0);
+    assert_int_equal(d->g->buffers.count, 0);
+    doppler_session *s;
+    assert_int_equal(doppler_session_create(m, NULL, &s, NULL, NULL), DOPPLER_BUSY);
+    doppler_model_next(m, &request);
+    assert_true(d->g->buffers.count > 0);
+    doppler_model_destroy(m);
     doppler_destroy(d);
 }
 
@@ -321,6 +349,7 @@ int main(void) {
         cmocka_unit_test(bad_arguments_are_named),
         cmocka_unit_test(a_running_session_is_busy),
         cmocka_unit_test(a_model_may_go_while_it_loads),
+        cmocka_unit_test(memory_is_told_before_any_is_taken),
     };
     if (convert_package()) return 1;
     void *state = NULL;

@@ -237,6 +237,21 @@ static void many_handles_stay_apart(void **state) {
     for (uint32_t i = 0; i < MANY; i++) gpu_buffer_destroy(r->g, many[i]);
 }
 
+/* Behind what was submitted before, ahead of what comes after. */
+static void copies_take_effect_in_their_order(void **state) {
+    rig *r = *state;
+    float x[FLOATS], y[FLOATS];
+    for (int i = 0; i < FLOATS; i++) x[i] = (float)i;
+    gpu_write(r->g, r->buffer[X], 0, x, sizeof x);
+    gpu_list list = record_axpy(r, 1, 1);
+    gpu_submit(r->g, list, 1, NULL, NULL, NULL);
+    gpu_copy(r->g, (gpu_copy_range[]){{r->buffer[Y], r->buffer[X], 40, 0, 8}}, 1);
+    gpu_submit(r->g, list, 1, NULL, NULL, NULL);
+    memcpy(y, gpu_buffer_host(r->g, r->buffer[Y]), sizeof y);
+    assert_true(y[0] == 10 && y[1] == 12 && y[2] == 4);
+    gpu_list_destroy(r->g, list);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_up, rig_down)
     const struct CMUnitTest tests[] = {
@@ -248,6 +263,7 @@ int main(void) {
         TEST(twins_are_told_grid_format_and_bound_bytes),
         TEST(a_plan_that_does_not_fit_is_given_back_whole),
         TEST(every_dispatch_is_timed),
+        TEST(copies_take_effect_in_their_order),
         cmocka_unit_test(a_device_may_be_destroyed_with_work_outstanding),
         TEST(many_handles_stay_apart),
     };

@@ -36,9 +36,10 @@ static text manifest_of(const model_config *model, weight_format format, uint64_
 static package_result run(const model_config *model, weight_format format) {
     static const package_session sessions[] = {
         {.context = 0}, {.chunk = 1, .kv = DOPPLER_KV_F32, .temperature = 1}, {.context = 1},
-        {.context = 2, .chunk = UINT32_MAX}};
+        {.context = 2, .chunk = UINT32_MAX}, {.context = 2, .kv = DOPPLER_KV_Q8_0}};
     text t = manifest_of(model, format, RDRR_SHARD_BYTES);
     size_t count = model->context < 2 ? 1 : sizeof sessions / sizeof *sessions;
+    if (model->head_dim % 32 != 0 && count > 1) count--;               /* of q8_0 */
     package_result r = package_run(t.data, t.bytes, sessions, count);
     text_free(&t);
     return r;

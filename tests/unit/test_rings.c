@@ -82,22 +82,58 @@ static float *logits(fixture *f, uint32_t chunk, doppler_kv kv) {
     return out;
 }
 
+/* Largest difference of logits, of the largest one. */
+static double difference(const float *got, const float *want) {
+    float largest = 0, worst = 0;
+    for (int j = 0; j < TOKENS * VOCAB; j++) {
+        largest = fmaxf(largest, fabsf(want[j]));
+        worst = fmaxf(worst, fabsf(got[j] - want[j]));
+    }
+    return (double)(worst / largest);
+}
+
 static void chunks_agree_over_many_windows(void **state) {
     static const uint32_t chunks[] = {64, 7, 1};
-    for (int kv = 0; kv < 2; kv++) {
-        float bound = kv == DOPPLER_KV_F32 ? 1e-5f : 2e-3f;
+    static const double bounds[] = {[DOPPLER_KV_F16] = 2e-3, [DOPPLER_KV_F32] = 1e-5,
+                                    [DOPPLER_KV_Q8_0] = 2e-2};
+    for (int kv = 0; kv < KV_COUNT; kv++) {
         float *want = logits(*state, 512, (doppler_kv)kv);           /* no ring wraps */
         for (int i = 0; i < 3; i++) {
-            float *got = logits(*state, chunks[i], (doppler_kv)kv), largest = 0, worst = 0;
-            for (int j = 0; j < TOKENS * VOCAB; j++) {
-                largest = fmaxf(largest, fabsf(want[j]));
-                worst = fmaxf(worst, fabsf(got[j] - want[j]));
-            }
-            if (!(worst <= bound * largest)) fail_msg("chunks of %u: %g", chunks[i], (double)worst);
+            float *got = logits(*state, chunks[i], (doppler_kv)kv);
+            double error = difference(got, want);
+            if (!(error <= bounds[kv])) fail_msg("chunks of %u: %g", chunks[i], error);
             free(got);
         }
         free(want);
     }
+}
+
+/* A device that binds so little that each KV head of the full layer needs a buffer of its own. */
+static void caches_in_slabs_give_the_same_logits(void **state) {
+    static const command c = {"test", "", NULL, 0, NULL, 0};
+    fixture small = **(fixture **)state;
+    const host_options options = {.kv = 1, .context = 64};
+    assert_int_equal(host_open(&small.h, &c, PACKAGE, &options), 0);
+    gpu_limits most = *gpu_get_limits(small.h.d->g);
+    most.binding_bytes = 160 << 10;
+    gpu_cap_limits(small.h.d->g, &most);
+    doppler_session *s = make_session(&small, 16, DOPPLER_KV_F32);
+    assert_int_equal(s->slabs[LAYER_FULL], 2);
+    assert_int_equal(s->slabs[LAYER_SLIDING], 1);
+    doppler_session_destroy(s);
+    float *want = logits(*state, 16, DOPPLER_KV_F32), *got = logits(&small, 16, DOPPLER_KV_F32);
+    assert_memory_equal(got, want, TOKENS * VOCAB * sizeof *got);
+    free(want);
+    free(got);
+
+    doppler_memory m;
+    doppler_session_options o = {.context = 641, .chunk = 16, .kv = DOPPLER_KV_F32};
+    assert_int_equal(doppler_session_memory(small.h.model, &o, &m), DOPPLER_NO_MEMORY);
+    assert_non_null(strstr(doppler_message(small.h.d), "at most 640 tokens"));
+    o.context = 0;                                                   /* what fits */
+    assert_int_equal(doppler_session_memory(small.h.model, &o, &m), DOPPLER_OK);
+    assert_int_equal(m.kv, 2 * 2 * 32 * sizeof(float) * (5 * (WINDOW + 64) + 640));
+    host_close(&small.h);
 }
 
 static void generated_tokens_follow_the_prompt_through_the_ring(void **state) {
@@ -137,15 +173,16 @@ static void a_prefix_is_reused_while_rings_hold_its_window(void **state) {
     assert_in_range(slots, WINDOW + 16, CONTEXT / 2);
     assert_int_equal(s->slots[LAYER_FULL], CONTEXT);
     kv_written(s, slots);
-    assert_int_equal(kv_reuse(s, 0), 0);
+    assert_int_equal(kv_reuse(s, 0, 0), 0);
     kv_written(s, slots);
-    assert_int_equal(kv_reuse(s, 1), 1);                             /* nothing was overwritten */
+    assert_int_equal(kv_reuse(s, 1, 1), 1);                          /* nothing was overwritten */
     kv_written(s, 280);
-    assert_int_equal(kv_reuse(s, 280), 280);
-    assert_int_equal(kv_reuse(s, 280 - slots + WINDOW - 1), 280 - slots + WINDOW - 1);
+    assert_int_equal(kv_reuse(s, 280, 279), 279);
+    uint32_t last = 280 - slots + WINDOW - 1;
+    assert_int_equal(kv_reuse(s, last, last), last);
     kv_written(s, 200);                                              /* the ring's end stays */
-    assert_int_equal(kv_reuse(s, 280 - slots + WINDOW - 2), 0);
-    assert_int_equal(kv_reuse(s, 100), 100);                         /* all anew */
+    assert_int_equal(kv_reuse(s, last, last - 1), 0);
+    assert_int_equal(kv_reuse(s, 100, 100), 100);                    /* all anew */
     doppler_session_destroy(s);
 }
 
@@ -161,6 +198,10 @@ static void memory_is_known_before_it_is_allocated(void **state) {
     uint64_t kv = m.kv;
     assert_int_equal(doppler_session_memory(f->h.model, &half, &m), DOPPLER_OK);
     assert_int_equal(m.kv, kv / 2);
+    const doppler_session_options eighth = {.context = CONTEXT, .chunk = 64,
+                                            .kv = DOPPLER_KV_Q8_0};
+    assert_int_equal(doppler_session_memory(f->h.model, &eighth, &m), DOPPLER_OK);
+    assert_int_equal(m.kv, kv / 128 * (32 + 4));                     /* a row: int8 and scales */
 }
 
 /* _compute_yarn_parameters of transformers in double precision, by hand: base 150000,
@@ -187,6 +228,7 @@ static void yarn_frequencies_are_those_of_transformers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_agree_over_many_windows),
+        cmocka_unit_test(caches_in_slabs_give_the_same_logits),
         cmocka_unit_test(generated_tokens_follow_the_prompt_through_the_ring),
         cmocka_unit_test(what_a_ring_has_lost_is_not_reused),
         cmocka_unit_test(a_prefix_is_reused_while_rings_hold_its_window),
