@@ -33,7 +33,7 @@ WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 .DEFAULT_GOAL := all
 all: native wasm
 native: $(B)/doppler
-wasm: $(B)/doppler.wasm $(B)/jinja.js
+wasm: $(B)/doppler.wasm $(B)/convert.wasm $(B)/jinja.js
 tests: all $(UNIT:%.c=$(B)/san/%) $(FUZZ:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
 fuzz: $(FUZZ:tests/fuzz/%.c=$(B)/fuzz/%)
 
@@ -41,7 +41,7 @@ help:
 	@echo "make run      install what is missing, build, tell a tale, serve the demo (SERVE=0: do not)"
 	@echo "make test     install what is missing, build, run every test that CI runs"
 	@echo "make check    the same, fuzzing and the long runs"
-	@echo "make          build build/doppler and build/doppler.wasm"
+	@echo "make          build build/doppler, build/doppler.wasm and build/convert.wasm"
 	@echo "make size     the package's size, gzipped"
 	@echo "make clean    remove build/"
 
@@ -66,7 +66,7 @@ check: setup
 	@$(MAKE) --no-print-directory -s -j2 tests fuzz
 	@node tests/run.mjs --long $(RINGS)
 
-size: $(B)/doppler.wasm $(B)/jinja.js
+size: wasm
 	@node tools/size.mjs
 
 $(B)/embed: tools/embed.c
@@ -104,7 +104,10 @@ $(B)/doppler: $(NATIVE_O) $(call obj,native,$(TOOLS))
 	$(CC) -o $@ $^ -lcrypto -lm -lpthread
 $(B)/san/doppler: $(SAN_O) $(call obj,san,$(TOOLS))
 	$(CC) $(SAN) -o $@ $^ -lcrypto -lm -lpthread
-$(B)/doppler.wasm: $(WASM_O)
+# What a page downloads to run a model, and what it downloads when it converts one.
+$(B)/doppler.wasm: $(filter-out $(B)/wasm/browser/convert.o,$(WASM_O))
+	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+$(B)/convert.wasm: $(filter-out $(B)/wasm/browser/engine.o $(B)/wasm/gpu/gpu_web.o,$(WASM_O))
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 
 # The engine of chat templates, where a page finds it without a bundler or an import map.

@@ -5,7 +5,7 @@
 // A method takes (args, { signal, emit }): aborting signal ends it, emit reports on the way.
 import { DopplerError } from './error.js';
 import { GpuHost, openDevice } from './gpu.js';
-import { openSource } from './storage.js';
+import { PackageSource } from './mirrors.js';
 import { instantiate } from './wasm.js';
 
 // doppler.h's enums, as browser/engine.c asserts them
@@ -40,6 +40,15 @@ function choice(table, what, name) {
 }
 
 const hex = (bytes) => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
+
+// Throws at bytes that are not those of the request.
+async function verify({ file, offset, bytes, sha256 }, data) {
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
+    const [got, want] = [hex(digest), hex(sha256)];
+    if (got === want) return;
+    throw new DopplerError('BAD_FILE', `${file}: bytes ${offset} to ${offset + bytes} have SHA-256 `
+        + `${got.slice(0, 16)}..., not ${want.slice(0, 16)}...`);
+}
 
 export class Core {
     /** What the engine runs on: see Doppler.info in doppler.d.ts. */
@@ -181,7 +190,8 @@ export class Core {
     // ---- models
 
     /** Brings the package at `url` into memory. emit({ plan }) says what it and a session with
-     *  these options will need, before anything is allocated; emit({ bytes, total }) is progress. */
+     *  these options will need, before anything is allocated, emit({ bytes, total }) is progress,
+     *  emit({ warning }) what went wrong and was got round. */
     async load({ url, session }, { signal, emit }) {
         const stop = new AbortController();
         const both = AbortSignal.any([signal, stop.signal]);
@@ -199,7 +209,7 @@ export class Core {
             throw new DopplerError('UNSUPPORTED',
                 'weights are verified with WebCrypto, which needs https or localhost');
         }
-        const source = openSource(url, signal);
+        const source = new PackageSource(url, signal, (warning) => emit({ warning }));
         const running = new Set();
         let at = 0;
         try {
@@ -269,22 +279,18 @@ export class Core {
             return { offset: part('offset') >>> 0, bytes: part('bytes') >>> 0,
                 host: part('host') >>> 0, buffer: part('buffer') >>> 0, to: part('to') };
         };
+        const url = (i) => this.#wasm.string(this.#call('request_url', this.#request, i));
         return { id: get('id'), file: this.#wasm.string(get('file')), offset: get('offset'),
             bytes: get('bytes') >>> 0, sha256: this.#wasm.u8.slice(sha256, sha256 + 32),
+            urls: Array.from({ length: get('urls') }, (_, i) => url(i)),
             segments: Array.from({ length: get('segments') }, (_, i) => segment(i)) };
     }
 
     // Fetches, verifies and places one request, and tells C.
     async #bring(at, request, source, emit) {
-        const { id, file, offset, bytes } = request;
+        const { id } = request;
         try {
-            const data = await source.read(file, offset, bytes);
-            const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
-            const [got, want] = [hex(digest), hex(request.sha256)];
-            if (got !== want) {
-                throw new DopplerError('BAD_FILE', `${file}: bytes ${offset} to ${offset + bytes} `
-                    + `have SHA-256 ${got.slice(0, 16)}..., not ${want.slice(0, 16)}...`);
-            }
+            const data = await source.read(request, (bytes) => verify(request, bytes));
             for (const { offset: from, bytes: count, host, buffer, to } of request.segments) {
                 const part = data.subarray(from, from + count);
                 if (host) this.#wasm.u8.set(part, host);

@@ -27,6 +27,9 @@ export interface Info {
     readonly reason: string | null;
 }
 
+export type Assets = string | URL
+    | ((name: 'doppler.wasm' | 'convert.wasm' | 'worker.js') => string | URL);
+
 export interface OpenOptions {
     /** 'auto' (default): a GPU if there is a real one, else the CPU, with `info.reason` saying
      *  why. 'gpu': any GPU, software adapters included, or NO_GPU. */
@@ -35,7 +38,7 @@ export interface OpenOptions {
     limits?: 'device' | 'default' | '1MiB';
     /** Where doppler.wasm and worker.js are, when not beside this module: a folder's URL, or a
      *  function from name to URL. */
-    assets?: string | URL | ((name: 'doppler.wasm' | 'worker.js') => string | URL);
+    assets?: Assets;
     /** true (default in browsers): run in a module worker. false (default in Node): in this
      *  thread. Or a worker that runs worker.js, which close() then ends. */
     worker?: boolean | Worker;
@@ -47,6 +50,9 @@ export interface LoadOptions {
     onPlan?: (memory: Memory) => void;
     session?: SessionOptions;
     onProgress?: (progress: { bytes: number; total: number }) => void;
+    /** Gets a line when a mirror, or the package's own folder, fails and another place is asked.
+     *  Default: console.warn. */
+    onWarning?: (line: string) => void;
     signal?: AbortSignal;
 }
 
@@ -356,3 +362,62 @@ export class Session {
     /** Cancels what runs, waits for it, frees the memory. Never fails. */
     close(): Promise<void>;
 }
+
+/** What a package is written to: whole files, one after another, the manifest last. */
+export interface Sink {
+    /** data is valid until the promise settles. */
+    write(name: string, data: Uint8Array): Promise<void>;
+    /** All files are there. */
+    commit?(): Promise<void>;
+    /** The conversion failed or was aborted: what was written is to go. */
+    abort?(): Promise<void>;
+}
+
+/** Format of one matrix. */
+export type MatrixFormat = 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q5_0' | 'q4_k' | 'q6_k' | 'mxfp4';
+
+export interface ConvertProgress {
+    /** Of the checkpoint's tensors. */
+    readonly bytes: number;
+    readonly total: number;
+    readonly bytesPerSecond: number;
+    readonly secondsLeft: number;
+}
+
+export interface ConvertOptions {
+    /** Format of the matrices. 'keep' (default): as they are, where kernels read that. */
+    quantize?: 'keep' | 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_k_m' | 'mxfp4';
+    /** Of the embedding; default: what `quantize` says. */
+    embeddings?: MatrixFormat;
+    /** Of the head, where it is not the embedding; default likewise. */
+    head?: MatrixFormat;
+    /** Largest shard, a multiple of 4096; default 64 MiB. One is held in memory. */
+    shardBytes?: number;
+    /** The model's name; default: its folder's, or its GGUF file's. */
+    name?: string;
+    /** URLs of folders that will hold the shards, too. */
+    mirrors?: Iterable<string | URL>;
+    onProgress?: (progress: ConvertProgress) => void;
+    /** Gets a line for what is left out, and for each tensor that 'keep' stores in another type. */
+    onNote?: (line: string) => void;
+    signal?: AbortSignal;
+    assets?: Assets;
+    /** true (default in browsers): in a module worker of its own. false (default in Node): in this
+     *  thread. Or a worker that runs worker.js, which then ends. */
+    worker?: boolean | Worker;
+}
+
+export interface Converted {
+    /** The package id: SHA-256 of its manifest. */
+    readonly id: string;
+}
+
+/** Makes a package of a checkpoint; the command line makes the same, byte for byte.
+ *  @param from a GGUF file, or the files of a Hugging Face checkpoint: File, URL, an array of
+ *      these, or the folder's handle; in Node also a path of a file or a folder.
+ *  @param to an empty folder's handle (the page's own, or one that the user picked); in Node a path
+ *      where nothing is yet; with `worker: false` also a Sink. */
+export function convert(
+    from: string | URL | File | FileSystemDirectoryHandle | ReadonlyArray<string | URL | File>,
+    to: string | URL | FileSystemDirectoryHandle | Sink, options?: ConvertOptions,
+): Promise<Converted>;

@@ -7,8 +7,9 @@
 // They hold no model state: all work happens in core.js, behind a link (link.js). Types and what
 // each option means: doppler.d.ts.
 import { DopplerError } from './error.js';
-import { openHere, openWorker } from './link.js';
+import { convertIn, openHere, openWorker } from './link.js';
 import { formatOf, ReplyParser, replyFormats } from './reply.js';
+import { nodeModule } from './storage.js';
 
 export { DopplerError };
 
@@ -66,18 +67,18 @@ function sessionOptions({ context = 0, chunk = 0, kv = 'f16', precision = 'fast'
         checkpoints: checkpoints === null ? null : count('checkpoints', checkpoints) };
 }
 
+// An absolute URL, in Node of a path too.
+async function absoluteUrl(where) {
+    if (where instanceof URL || IN_BROWSER || /^[a-z][a-z0-9+.-]+:/i.test(where)) {
+        return new URL(where, IN_BROWSER
+            ? globalThis.document?.baseURI ?? globalThis.location.href : undefined);
+    }
+    return (await nodeModule('url')).pathToFileURL(String(where));
+}
+
 // The folder of a package as an absolute URL that ends in a slash.
 async function packageUrl(where) {
-    let url;
-    if (where instanceof URL || IN_BROWSER || /^[a-z][a-z0-9+.-]+:/i.test(where)) {
-        url = new URL(where, IN_BROWSER ? globalThis.document?.baseURI ?? globalThis.location.href
-            : undefined);
-    } else {
-        const name = 'node:url';             // a variable, so that bundlers leave it alone
-        const { pathToFileURL } = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
-        url = pathToFileURL(String(where));
-    }
-    url = new URL(url);
+    const url = new URL(await absoluteUrl(where));
     url.hash = '';
     url.pathname = `${url.pathname.replace(/\/(manifest\.json)?$/, '')}/`;
     return url.href;
@@ -87,6 +88,7 @@ async function packageUrl(where) {
 
 // Bundlers look for these expressions as they stand.
 const defaultWasm = () => new URL('../build/doppler.wasm', import.meta.url);
+const defaultConvert = () => new URL('../build/convert.wasm', import.meta.url);
 const defaultWorker = () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
 
 function assetUrl(assets, name) {
@@ -138,6 +140,32 @@ class WatchedLink {
     close() { this.#link.close(); }
 }
 
+// ---- conversion
+
+// Files and folders stay what they are, places become URLs in text, which a worker can be sent.
+const placeOf = async (where) => (typeof where === 'string' || where instanceof URL
+    ? (await absoluteUrl(where)).href : where);
+
+export async function convert(from, to, { quantize = 'keep', embeddings = '', head = '',
+    shardBytes = 0, name = '', mirrors = [], onProgress, onNote, signal, assets,
+    worker = IN_BROWSER } = {}) {
+    signal?.throwIfAborted();
+    const wasm = assets === undefined ? defaultConvert() : assetUrl(assets, 'convert.wasm');
+    const args = { wasm: wasm.href, to: await placeOf(to),
+        from: Array.isArray(from) ? await Promise.all(from.map(placeOf)) : await placeOf(from),
+        quantize: String(quantize), embeddings: String(embeddings), head: String(head),
+        shardBytes: count('shardBytes', shardBytes), name: String(name),
+        mirrors: Array.from(mirrors, String) };
+    const emit = (event) => (event.note ? onNote?.(event.note) : onProgress?.(event));
+    const thread = worker === true ? startWorker(assets) : worker || null;
+    try {
+        return await convertIn(thread, args, { signal, emit });
+    } catch (error) {
+        signal?.throwIfAborted();
+        throw error;
+    }
+}
+
 // ---- the three classes
 
 // Closing never fails: what has stopped by itself needs no closing.
@@ -167,10 +195,14 @@ export class Doppler {
 
     get info() { return this.#link.info; }
 
-    async load(url, { onPlan, onProgress, session, signal } = {}) {
+    async load(url, { onPlan, onProgress, onWarning = console.warn, session, signal } = {}) {
         signal?.throwIfAborted();
         const args = { url: await packageUrl(url), session: onPlan && sessionOptions(session) };
-        const emit = (step) => (step.plan ? onPlan(step.plan) : onProgress?.(step));
+        const emit = ({ plan, warning, ...step }) => {
+            if (plan) onPlan(plan);
+            else if (warning) onWarning(warning);
+            else onProgress?.(step);
+        };
         let loaded;
         try {
             loaded = await this.#link.call('load', args, { signal, emit });

@@ -1,15 +1,10 @@
 /* engine.c - doppler.h as flat functions, so that JavaScript passes numbers and pointers and
  * never knows a struct: options arrive as arguments, a request is read through accessors, and
- * callbacks leave as imports that carry the caller's ticket number. The only C of browser/. */
+ * callbacks leave as imports that carry the caller's ticket number. */
+#include "browser/flat.h"
 #include "doppler.h"
 
 #include <stdlib.h>
-
-/* Declares and opens a function that JavaScript calls. */
-#define EXPORT(type, name, ...)                                                                    \
-    __attribute__((export_name(#name))) type name(__VA_ARGS__);                                    \
-    type name(__VA_ARGS__)
-#define IMPORT(name) __attribute__((import_module("host"), import_name(#name)))
 
 /* A tensor of a trace is there; 0 stops the trace. */
 IMPORT(tensor) uint32_t host_tensor(uint32_t ticket, const char *name, uint32_t layer,
@@ -149,6 +144,12 @@ EXPORT(double, engine_request_offset, const doppler_request *r) { return (double
 EXPORT(uint32_t, engine_request_bytes, const doppler_request *r) { return r->bytes; }
 
 EXPORT(const uint8_t *, engine_request_sha256, const doppler_request *r) { return r->sha256; }
+
+EXPORT(uint32_t, engine_request_urls, const doppler_request *r) { return r->url_count; }
+
+EXPORT(const char *, engine_request_url, const doppler_request *r, uint32_t i) {
+    return r->urls[i];
+}
 
 EXPORT(uint32_t, engine_request_segments, const doppler_request *r) { return r->segment_count; }
 

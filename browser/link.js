@@ -9,12 +9,13 @@ import { DopplerError, packError, unpackError } from './error.js';
 const never = new AbortController().signal;
 const ignore = () => {};
 
+const plain = (error) => {
+    throw error instanceof DopplerError ? error : unpackError(packError(error));
+};
+
 /** The core in the caller's own thread. */
 export async function openHere(options) {
     const { Core } = await import('./core.js');
-    const plain = (error) => {
-        throw error instanceof DopplerError ? error : unpackError(packError(error));
-    };
     const core = await Core.open(options).catch(plain);
     return {
         info: core.info,
@@ -38,6 +39,20 @@ export async function openWorker(worker, options) {
     } catch (error) {
         link.close();
         throw error;
+    }
+}
+
+/** A conversion (convert.js) in a worker of its own, or where worker is null in this thread. */
+export async function convertIn(worker, args, { signal = never, emit = ignore }) {
+    if (worker === null) {
+        const { convert } = await import('./convert.js');
+        return convert(args, { signal, emit }).catch(plain);
+    }
+    const link = new WorkerLink(worker);
+    try {
+        return await link.call('convert', args, { signal, emit });
+    } finally {
+        link.close();
     }
 }
 

@@ -8,6 +8,7 @@ import { DopplerError } from './error.js';
 const ATTEMPTS = 5;                 // without a byte in between, before giving up
 const BACKOFF_MS = 200;             // before the first retry, doubled each time
 const STALL_MS = 30_000;            // without a byte: the connection counts as dropped
+const FAR_BYTES = 8 << 20;          // a gap that is asked for anew, not read through
 const OPEN_FILES = 3;               // browsers allow six connections to a host
 const RETRY_STATUS = new Set([408, 429, 500, 502, 503, 504]);
 
@@ -28,6 +29,10 @@ const tooLong = (file, limit) =>
 function ioError(cause) {
     throw new DopplerError('IO', cause.message, { cause });
 }
+
+/** A module of Node's; its name is no constant, so that bundlers leave it alone. */
+export const nodeModule = (name) =>
+    import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
 
 // The URL of a file; a query (a signed link's) is kept.
 function fileUrl(base, file) {
@@ -57,6 +62,7 @@ class HttpFile {
     #position = 0;                  // offset of the next byte that #chunk() gives
     #rest = new Uint8Array(0);      // the bytes before #position that no read has taken
     #turn = Promise.resolve();      // reads wait for each other
+    #ended = null;                  // why no read goes on
     waiting = 0;                    // reads
 
     constructor(url, file, signal) {
@@ -89,13 +95,19 @@ class HttpFile {
         this.#connection = this.#reader = null;
     }
 
+    /** Fails the reads that wait and all to come. */
+    end(error) {
+        this.#ended = error;
+        this.close();
+    }
+
     async #read(offset, bytes) {
         const out = new Uint8Array(bytes);
         for (let have = 0; have < bytes;) {
             const next = offset + have;
             const skip = next - (this.#position - this.#rest.byteLength);
             if (skip < 0 || skip >= this.#rest.byteLength) {
-                if (skip < 0) this.close();
+                if (skip < 0 || skip > FAR_BYTES) this.close();
                 if (this.#reader === null) this.#position = next;
                 this.#rest = await this.#chunk() ?? new Uint8Array(0);
                 if (this.#rest.byteLength > 0) continue;
@@ -112,6 +124,7 @@ class HttpFile {
     // The bytes that come next at #position; null at the end of the file. Retries what may pass.
     async #chunk() {
         for (let failures = 0; ;) {
+            if (this.#ended) throw this.#ended;
             try {
                 if (this.#reader === null) await this.#connect();
                 const { done, value } = await this.#within(() => this.#reader.read());
@@ -174,10 +187,11 @@ class HttpFile {
     }
 }
 
-class HttpSource {
+export class HttpSource {
     #base; #signal;
-    #files = new Map();             // name -> HttpFile, least recently used first
+    #files = new Map();             // URL -> HttpFile, least recently used first
 
+    /** base: null where only readUrl is called. */
     constructor(base, signal) {
         this.#base = base;
         this.#signal = signal;
@@ -185,18 +199,31 @@ class HttpSource {
 
     /** Exactly `bytes` bytes of a file. */
     read(file, offset, bytes) {
-        const open = this.#files.get(file)
-            ?? new HttpFile(fileUrl(this.#base, file), file, this.#signal);
-        this.#files.delete(file);
-        this.#files.set(file, open);
+        return this.readUrl(fileUrl(this.#base, file), file, offset, bytes);
+    }
+
+    /** The same of a file that is elsewhere; `file` stands in messages. */
+    readUrl(url, file, offset, bytes) {
+        const open = this.#files.get(url.href) ?? new HttpFile(url, file, this.#signal);
+        this.#files.delete(url.href);
+        this.#files.set(url.href, open);
         const read = open.read(offset, bytes);
-        for (const [name, idle] of this.#files) {
+        for (const [href, idle] of this.#files) {
             if (this.#files.size <= OPEN_FILES) break;
             if (idle.waiting > 0) continue;
-            this.#files.delete(name);
+            this.#files.delete(href);
             idle.close();
         }
         return read;
+    }
+
+    /** Fails all reads that wait for files whose URL `which` names. */
+    end(error, which = () => true) {
+        for (const [href, file] of this.#files) {
+            if (!which(href)) continue;
+            this.#files.delete(href);
+            file.end(error);
+        }
     }
 
     /** A whole file of at most `limit` bytes. */
@@ -256,8 +283,7 @@ class FileSource {
     }
 
     async #openNow(file) {
-        const name = 'node:fs/promises';     // a variable, so that bundlers leave it alone
-        const files = await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
+        const files = await nodeModule('fs/promises');
         return files.open(fileUrl(this.#base, file)).catch(ioError);
     }
 }

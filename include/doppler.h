@@ -106,6 +106,8 @@ typedef struct doppler_request {
     const uint8_t *sha256;               /* 32 bytes */
     const doppler_segment *segments;
     uint32_t segment_count;
+    const char *const *urls;             /* where else the file is: absolute http or https URLs */
+    uint32_t url_count;
 } doppler_request;
 
 typedef enum doppler_next {

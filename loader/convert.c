@@ -6,6 +6,7 @@
 #include "loader/convert_plan.h"
 #include "loader/quantize.h"
 #include "loader/repack.h"
+#include "memory/name.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -135,6 +136,34 @@ static bool plan_shards(convert *c) {
     return c->hashes != NULL;
 }
 
+/* The URL of each shard below each mirror. */
+static doppler_status plan_mirrors(error *e, convert *c) {
+    manifest *m = &c->m;
+    uint32_t count = c->input.mirror_count;
+    static const char no_memory[] = "URLs of %u shards";
+    if (!count) return DOPPLER_OK;
+    m->mirrors = arena_array(&m->memory, m->shard_count, sizeof *m->mirrors);
+    if (!m->mirrors) return fail(e, DOPPLER_NO_MEMORY, no_memory, m->shard_count);
+    for (uint32_t i = 0; i < m->shard_count; i++) {
+        rdrr_mirrors *of = &m->mirrors[i];
+        of->urls = arena_array(&m->memory, count, sizeof *of->urls);
+        for (; of->urls && of->count < count; of->count++) {
+            const char *base = c->input.mirrors[of->count], *file = m->shards[i].file;
+            size_t bytes = strlen(base), room = bytes + strlen(file) + 2;
+            char *url = arena_alloc(&m->memory, room);
+            if (!url) return fail(e, DOPPLER_NO_MEMORY, no_memory, m->shard_count);
+            bool ends = bytes && base[bytes - 1] == '/';
+            snprintf(url, room, "%s%s%s", base, ends ? "" : "/", file);
+            if (strchr(base, '?') || !name_is_url(url))
+                return fail(e, DOPPLER_BAD_ARGUMENT, "mirror \"%.100s\" is no http or https URL of "
+                            "a folder", base);
+            of->urls[of->count] = url;
+        }
+        if (!of->urls) return fail(e, DOPPLER_NO_MEMORY, no_memory, m->shard_count);
+    }
+    return DOPPLER_OK;
+}
+
 source_rows convert_rows(const source_tensor *s) {
     const source_type_info *type = &source_types[s->type];
     source_rows r = {.together = s->interleaved_head && roles[s->role].matrix
@@ -178,6 +207,9 @@ static doppler_status check_input(error *e, const convert_input *in, uint64_t sh
     if (!in->tokenizer_bytes || in->tokenizer_bytes > RDRR_MAX_TOKENIZER)
         return fail(e, DOPPLER_BAD_ARGUMENT, "a tokenizer of %zu bytes, 1 to %d are possible",
                     in->tokenizer_bytes, RDRR_MAX_TOKENIZER);
+    if (in->mirror_count > RDRR_MAX_MIRRORS)
+        return fail(e, DOPPLER_BAD_ARGUMENT, "%u mirrors, at most %d", in->mirror_count,
+                    RDRR_MAX_MIRRORS);
     if (in->head && in->model->tied_head)
         return fail(e, DOPPLER_BAD_ARGUMENT, "a head in %s, but this model's head is its "
                     "embedding", formats[*in->head].name);
@@ -216,7 +248,7 @@ static doppler_status plan(error *e, convert *c) {
     if (m->hashes.bytes > RDRR_MAX_HASHES)
         return fail(e, DOPPLER_BAD_ARGUMENT, "%" PRIu64 " bytes of weights are too many for one "
                     "package", c->stream_bytes);
-    return DOPPLER_OK;
+    return plan_mirrors(e, c);
 }
 
 doppler_status convert_create(error *e, const convert_input *input, convert **out) {

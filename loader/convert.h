@@ -42,6 +42,8 @@ typedef struct convert_input {
     const weight_format *embeddings;     /* of that one matrix; NULL: what the target says */
     const weight_format *head;           /* likewise; not of a tied head, which is the embedding */
     uint64_t shard_bytes;                /* multiple of RDRR_ALIGN; 0: RDRR_SHARD_BYTES */
+    const char *const *mirrors;          /* URLs of folders that will hold the shards, too */
+    uint32_t mirror_count;               /* at most RDRR_MAX_MIRRORS */
 } convert_input;
 
 typedef enum convert_action { CONVERT_READ, CONVERT_WRITE, CONVERT_DONE } convert_action;
@@ -90,6 +92,10 @@ doppler_status convert_part_create(error *e, const convert *c, convert_part **ou
 void convert_part_destroy(convert_part *p);          /* NULL is allowed */
 /* Turns to blocks first to end - 1. */
 void convert_part_begin(convert_part *p, uint64_t first, uint64_t end);
+/* Exchanges the memory that the next block is made in, [RDRR_BLOCK_BYTES], for other memory of that
+ * size: so what was written may stay where it is. Only after a WRITE; what is given is the host's
+ * and must outlive the part, what is returned lives as long as its owner does. */
+uint8_t *convert_part_swap(convert_part *p, uint8_t *bytes);
 /* The next step, blocks being written in order. Fails with BAD_FILE where a source holds what the
  * target cannot. */
 doppler_status convert_part_next(error *e, convert_part *p, convert_step *step);

@@ -94,6 +94,13 @@ void convert_part_begin(convert_part *p, uint64_t first, uint64_t end) {
     if (first < end && p->block_at < p->c->starts[p->tensor]) turn_to_tensor(p, 0);
 }
 
+uint8_t *convert_part_swap(convert_part *p, uint8_t *bytes) {
+    uint8_t *was = p->bytes;
+    assert(p->writing);
+    p->bytes = bytes;
+    return was;
+}
+
 /* ---- rows */
 
 /* Whether rows keep their numbers, in the stored layout: no decoding, no quantizing. */

@@ -42,8 +42,9 @@ doppler_status loader_init(error *e, loader *l, arena *a, const manifest *m, con
 static void ask_file(const rdrr_file *file, uint8_t *to, uint32_t id, doppler_segment *segment,
                      doppler_request *request) {
     *segment = (doppler_segment){0, (uint32_t)file->bytes, to, 0, 0};
-    *request = (doppler_request){id, file->file, 0, (uint32_t)file->bytes, file->sha256,
-                                 segment, 1};
+    *request = (doppler_request){.id = id, .file = file->file, .bytes = (uint32_t)file->bytes,
+                                 .sha256 = file->sha256, .segments = segment,
+                                 .segment_count = 1};
 }
 
 /* Pieces of placements inside [start, start + bytes) of the shard. */
@@ -89,8 +90,13 @@ bool loader_next(loader *l, bool buffers_ready, doppler_request *request) {
     slot->busy = true;
     l->outstanding++;
     uint32_t segments = cut_segments(l, start, slot->bytes, slot->segments);
-    *request = (doppler_request){id, shard->file, start, slot->bytes,
-                                 l->hashes + 32 * l->block_index, slot->segments, segments};
+    *request = (doppler_request){.id = id, .file = shard->file, .offset = start,
+                                 .bytes = slot->bytes, .sha256 = l->hashes + 32 * l->block_index,
+                                 .segments = slot->segments, .segment_count = segments};
+    if (l->m->mirrors) {
+        request->urls = l->m->mirrors[l->shard].urls;
+        request->url_count = l->m->mirrors[l->shard].count;
+    }
     l->block_index++;
     if (left > RDRR_BLOCK_BYTES) l->block++;
     else { l->block = 0; l->shard++; }

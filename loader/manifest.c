@@ -130,20 +130,46 @@ static doppler_status read_tokenizer(manifest_reading *r, const json *root) {
     return read_file(r, what, object, RDRR_MAX_TOKENIZER, &r->m->tokenizer);
 }
 
+/* May be absent. */
+static doppler_status read_mirrors(manifest_reading *r, const char *what, const json *shard,
+                                   rdrr_mirrors *out) {
+    const json *array;
+    if (!json_get(shard, "urls")) return DOPPLER_OK;
+    doppler_status status = manifest_member(r, what, shard, "urls", JSON_ARRAY, &array);
+    if (status) return status;
+    if (!array->count || array->count > RDRR_MAX_MIRRORS)
+        return fail(r->e, DOPPLER_BAD_FILE, "%s: %u urls, wanted 1 to %d", what, array->count,
+                    RDRR_MAX_MIRRORS);
+    out->urls = arena_array(&r->m->memory, array->count, sizeof *out->urls);
+    if (!out->urls) return manifest_no_memory(r);
+    for (const json *node = array->first; node; node = node->next) {
+        bool good = node->type == JSON_STRING && strlen(node->text) == node->text_bytes &&
+                    name_is_url(node->text);
+        if (!good)
+            return fail(r->e, DOPPLER_BAD_FILE, "%s: urls[%u] \"%.60s\" is no plain http or https "
+                        "URL", what, out->count, node->type == JSON_STRING ? node->text : "");
+        out->urls[out->count] = arena_text(&r->m->memory, node->text, node->text_bytes);
+        if (!out->urls[out->count++]) return manifest_no_memory(r);
+    }
+    return DOPPLER_OK;
+}
+
 static doppler_status read_shards(manifest_reading *r, const json *root) {
-    static const char *const names[] = {"file", "bytes", "sha256", NULL};
+    static const char *const names[] = {"file", "bytes", "sha256", "urls", NULL};
     manifest *m = r->m;
     const json *array;
     doppler_status status = manifest_member(r, RDRR_MANIFEST, root, "shards", JSON_ARRAY, &array);
     if (status) return status;
     if (!array->count) return fail(r->e, DOPPLER_BAD_FILE, RDRR_MANIFEST ": \"shards\" is empty");
     m->shards = arena_array(&m->memory, array->count, sizeof *m->shards);
-    if (!m->shards) return manifest_no_memory(r);
+    m->mirrors = arena_array(&m->memory, array->count, sizeof *m->mirrors);
+    if (!m->shards || !m->mirrors) return manifest_no_memory(r);
     for (const json *node = array->first; node; node = node->next) {
         char what[WHAT_BYTES];
         snprintf(what, sizeof what, RDRR_MANIFEST ": shards[%u]", m->shard_count);
         if ((status = manifest_only(r, what, node, names)) ||
-            (status = read_file(r, what, node, INT64_MAX, &m->shards[m->shard_count])))
+            (status = read_file(r, what, node, INT64_MAX, &m->shards[m->shard_count])) ||
+            (status = read_mirrors(r, what, node, &m->mirrors[m->shard_count])))
             return status;
         m->shard_count++;
     }

@@ -15,6 +15,7 @@ enum {
     RDRR_MAX_MANIFEST = 64 << 20,
     RDRR_MAX_TOKENIZER = 256 << 20,
     RDRR_MAX_HASHES = 64 << 20,           /* of two million blocks: 2 TiB of weights */
+    RDRR_MAX_MIRRORS = 16,                /* of a shard */
     RDRR_HASH_BYTES = 32,
     RDRR_HEX_CHARS = 65                   /* of a hash as text, with its NUL */
 };
@@ -28,6 +29,9 @@ typedef struct rdrr_file {
     uint64_t bytes;
     uint8_t sha256[RDRR_HASH_BYTES];
 } rdrr_file;
+
+/* URLs of a shard's bytes outside the package's folder. */
+typedef struct rdrr_mirrors { const char **urls; uint32_t count; } rdrr_mirrors;
 
 /* A contiguous part of a tensor in one shard. */
 typedef struct rdrr_span { uint32_t shard; uint64_t offset, bytes; } rdrr_span;
@@ -53,6 +57,7 @@ typedef struct manifest {
     const char *source, *producer;        /* provenance */
     rdrr_file tokenizer, hashes;
     rdrr_file *shards;
+    rdrr_mirrors *mirrors;                /* [shard_count]; NULL: there are none */
     uint32_t shard_count;
     rdrr_tensor *tensors;
     uint32_t tensor_count;

@@ -20,6 +20,14 @@ static void add_file(text *out, const rdrr_file *f) {
     text_format(out, ", \"bytes\": %" PRIu64 ", \"sha256\": \"%s\"", f->bytes, hex);
 }
 
+static void add_mirrors(text *out, const rdrr_mirrors *mirrors) {
+    for (uint32_t i = 0; i < mirrors->count; i++) {
+        text_format(out, i ? ", " : ", \"urls\": [");
+        text_json(out, mirrors->urls[i], strlen(mirrors->urls[i]));
+    }
+    if (mirrors->count) text_format(out, "]");
+}
+
 /* The fewest digits that read back as x; nine always do. */
 static void add_number(text *out, float x) {
     char digits[32];
@@ -153,6 +161,7 @@ void manifest_write(const manifest *m, text *out) {
     for (uint32_t i = 0; i < m->shard_count; i++) {
         text_format(out, "%s\n    {", i ? "," : "");
         add_file(out, &m->shards[i]);
+        if (m->mirrors) add_mirrors(out, &m->mirrors[i]);
         text_format(out, "}");
     }
     text_format(out, "\n  ],\n  \"hashes\": {\"block_bytes\": %d, ", RDRR_BLOCK_BYTES);

@@ -138,11 +138,11 @@ rope_type rope_by_name(const char *name);              /* ROPE_COUNT when unknow
 layer_kind layer_kind_by_name(const char *name);       /* LAYER_KINDS when unknown */
 bool model_architecture_known(const char *name);
 bool model_has_kind(const model_config *m, layer_kind kind);
+uint32_t model_kind_layers(const model_config *m, layer_kind kind);    /* how many */
 /* Whether the role is a matrix of an expert: FFN_GATE, FFN_UP, FFN_DOWN with experts. */
 bool model_role_in_expert(const model_config *m, tensor_role role);
 /* Tensors of the role in a layer: one for each expert, or one. */
 uint32_t model_role_experts(const model_config *m, tensor_role role);
-uint32_t model_kind_layers(const model_config *m, layer_kind kind);    /* how many */
 /* Shape the role must have in this model; false when the model has no such tensor. */
 bool model_role_shape(const model_config *m, tensor_role role, uint32_t *rows, uint32_t *cols);
 /* Tensors of the whole model, and the place of one of them in 0 to count - 1: by role, layer and

@@ -9,6 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Of one write: larger ones make Linux look for larger pages, which a virtual machine may have to
+ * ask its host for (docs/SPEED.md, Converting). */
+enum { WRITE_BYTES = 64 << 10 };
+
 static doppler_status io(error *e, const char *path) {
     return fail(e, DOPPLER_IO, "%s: %s", path, strerror(errno));
 }
@@ -153,8 +157,8 @@ doppler_status staging_write(error *e, const staging *s, const char *name, uint6
     doppler_status status = open_file(e, &f, s->partial, name, O_WRONLY | O_CREAT);
     if (status) return status;
     for (size_t done = 0; !status && done < bytes;) {
-        ssize_t n = pwrite(f.descriptor, (const char *)data + done, bytes - done,
-                           (off_t)(offset + done));
+        size_t some = bytes - done < WRITE_BYTES ? bytes - done : WRITE_BYTES;
+        ssize_t n = pwrite(f.descriptor, (const char *)data + done, some, (off_t)(offset + done));
         if (n < 0 && errno != EINTR) status = io(e, f.path);
         if (n > 0) done += (size_t)n;
     }

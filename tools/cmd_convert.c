@@ -1,21 +1,15 @@
 /* cmd_convert.c - `doppler convert`: a GGUF file, a Hugging Face folder or a package of doppler-gpu
  * to an RDRR package. What is in them becomes a plan; tools/package_write.h carries it out. */
-#include "bridge/gguf_tokenizer.h"
-#include "loader/repack.h"
 #include "storage/threads.h"
-#include "tokenizer/sentencepiece.h"
-#include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/doppler_gpu_read.h"
 #include "tools/interrupt.h"
+#include "tools/local.h"
 #include "tools/options.h"
 #include "tools/package_write.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-#include <strings.h>
-
-enum { MAX_TOKENIZER = 256 << 20 };
+#include <stdlib.h>
 
 typedef struct job {
     const char *in, *out, *name;
@@ -24,9 +18,12 @@ typedef struct job {
     uint64_t shard_bytes, memory;
     uint32_t threads;
     bool resume, quiet;
+    option_list mirrors;
     checkpoint source;
+    storage_file *data;          /* owned: [source.data_count] */
     text tokenizer;              /* compiled */
     text inputs;                 /* each file's size and time */
+    text notes;
     convert *c;
 } job;
 
@@ -36,44 +33,13 @@ static const weight_format matrix_formats[] = {
     FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_Q8_0, FORMAT_Q5_0, FORMAT_Q4_K, FORMAT_Q6_K,
     FORMAT_MXFP4};
 
-/* That of tokenizer.json beside the data, or else of tokenizer.model. */
-static doppler_status read_tokenizer(error *e, checkpoint *s, tokenizer **out) {
-    static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
-    bool is_model = !storage_exists(s->folder, json) && storage_exists(s->folder, model);
-    const char *data;
-    size_t bytes;
-    doppler_status status = checkpoint_text(e, s, is_model ? model : json, MAX_TOKENIZER, &data,
-                                            &bytes);
-    if (status) return status;
-    return is_model ? tokenizer_read_sentencepiece(e, data, bytes, out)
-                    : tokenizer_read_json(e, data, bytes, out);
-}
-
-/* The metadata's tokenizer, or that beside the data, compiled. */
-static doppler_status compile_tokenizer(error *e, job *j) {
-    checkpoint *s = &j->source;
-    tokenizer *t = NULL;
-    doppler_status status = s->ggufs ? gguf_tokenizer(e, &s->ggufs[0], &t)
-                                     : read_tokenizer(e, s, &t);
-    if (status) return status;
-    uint32_t tokens = tokenizer_vocab(t);
-    tokenizer_compile(t, &j->tokenizer);
-    tokenizer_close(t);
-    if (j->tokenizer.failed)
-        return fail(e, DOPPLER_NO_MEMORY, "a tokenizer of %" PRIu32 " tokens", tokens);
-    if (tokens > s->model.vocab && !j->quiet)
-        fprintf(stderr, "%s: the tokenizer has %" PRIu32 " tokens, the model only %" PRIu32 "\n",
-                s->name, tokens, s->model.vocab);
-    return DOPPLER_OK;
-}
-
 /* A package of doppler-gpu against its hashes, as far as they are SHA-256. */
 static doppler_status check_package(error *e, const job *j) {
     const doppler_gpu *p = j->source.package;
     if (p->unchecked_count && !j->quiet)
         fprintf(stderr, "%s: of %" PRIu32 " shards %" PRIu32 " have no SHA-256 (but BLAKE3, or "
                 "none) and are not checked\n", j->source.name, p->shard_count, p->unchecked_count);
-    return doppler_gpu_verify(e, p, j->source.data, j->quiet);
+    return doppler_gpu_verify(e, p, j->data, j->quiet);
 }
 
 static const weight_format *chosen(uint32_t choice) {
@@ -82,19 +48,27 @@ static const weight_format *chosen(uint32_t choice) {
 
 /* A checkpoint that was written again has other times, though its shapes be the same. */
 static doppler_status list_inputs(error *e, job *j) {
-    for (uint32_t i = 0; i < j->source.file_count; i++)
-        text_format(&j->inputs, "%" PRIu64 " bytes of %" PRId64 "\n", j->source.data[i].bytes,
-                    j->source.data[i].modified_ns);
+    for (uint32_t i = 0; i < j->source.data_count; i++)
+        text_format(&j->inputs, "%" PRIu64 " bytes of %" PRId64 "\n", j->data[i].bytes,
+                    j->data[i].modified_ns);
     return j->inputs.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", j->in) : DOPPLER_OK;
+}
+
+static doppler_status open_data(error *e, job *j) {
+    j->data = calloc(j->source.data_count, sizeof *j->data);
+    if (!j->data) return fail(e, DOPPLER_NO_MEMORY, "%s", j->in);
+    return local_open_data(e, &j->source, j->data);
 }
 
 static doppler_status prepare(error *e, job *j) {
     convert_input input = {.target = (convert_target)j->target, .shard_bytes = j->shard_bytes};
     checkpoint *s = &j->source;
-    doppler_status status = checkpoint_open(e, s, j->in);
+    uint32_t tokens;
+    doppler_status status = local_open(e, s, j->in);
     if (status || (status = checkpoint_describe(e, s)) ||
         (status = checkpoint_chat_template(e, s, &input.chat_template)) ||
-        (status = compile_tokenizer(e, j)) || (status = list_inputs(e, j)) ||
+        (status = checkpoint_tokenizer(e, s, &j->tokenizer, &tokens)) ||
+        (status = open_data(e, j)) || (status = list_inputs(e, j)) ||
         (s->package && (status = check_package(e, j))))
         return status;
     input.tokenizer = j->tokenizer.data;
@@ -106,30 +80,17 @@ static doppler_status prepare(error *e, job *j) {
     input.head = chosen(j->head);
     input.name = j->name ? j->name : s->name;
     input.source = s->name;
-    return convert_create(e, &input, &j->c);
-}
-
-/* What is left out, and each tensor that `keep` stores in another type. */
-static void tell_changes(const job *j) {
-    const manifest *m = convert_manifest(j->c);
-    if (j->source.vision_count && !j->quiet)
-        fprintf(stderr, "%s: %" PRIu32 " tensors of its vision part are left out\n",
-                j->source.name, j->source.vision_count);
-    for (uint32_t i = 0; i < m->tensor_count && !j->quiet; i++) {
-        const rdrr_tensor *t = &m->tensors[i];
-        source_type type = j->source.sources[i].type;
-        if (j->target == TARGET_KEEP && source_types[type].block_weights > 1 &&
-            strcasecmp(source_types[type].name, formats[t->format].name))
-            fprintf(stderr, "%s: %s -> %s%s\n", t->name, source_types[type].name,
-                    formats[t->format].name,
-                    repack_is_exact(type) && repack_format(type) == t->format ?
-                        ", the same values" : "");
-    }
+    input.mirrors = j->mirrors.items;
+    input.mirror_count = j->mirrors.count;
+    status = convert_create(e, &input, &j->c);
+    if (!status && !j->quiet) checkpoint_notes(s, j->c, tokens, &j->notes);
+    if (j->notes.bytes) fputs(j->notes.data, stderr);
+    return status;
 }
 
 static doppler_status read_source(error *e, void *user, const convert_step *step) {
     const job *j = user;
-    return checkpoint_read(e, &j->source, step->source, step->offset, step->to, step->bytes);
+    return local_read(e, &j->source, j->data, step->source, step->offset, step->to, step->bytes);
 }
 
 static int convert_job(const command *c, job *j) {
@@ -141,7 +102,6 @@ static int convert_job(const command *c, job *j) {
                                  .threads = j->threads, .memory = j->memory,
                                  .resume = j->resume, .inputs = j->inputs.data,
                                  .quiet = j->quiet};
-        tell_changes(j);
         interrupts_wait(&signals);
         status = package_write(&e, j->c, &job);
         if (status) command_failed(c, &e);
@@ -150,6 +110,9 @@ static int convert_job(const command *c, job *j) {
     convert_destroy(j->c);
     text_free(&j->tokenizer);
     text_free(&j->inputs);
+    text_free(&j->notes);
+    for (uint32_t i = 0; j->data && i < j->source.data_count; i++) storage_close(&j->data[i]);
+    free(j->data);
     checkpoint_free(&j->source);
     return status ? 1 : 0;
 }
@@ -172,6 +135,8 @@ int cmd_convert(int argc, char **argv) {
         {"shard-size", 0, OPTION_SIZE, &j.shard_bytes, "BYTES",
          "largest shard, a multiple of 4KiB; default 64MiB", RDRR_ALIGN, 9e18},
         {"name", 0, OPTION_TEXT, &j.name, "NAME", "the model's name; default: its folder's", 0, 0},
+        {"mirror", 0, OPTION_LIST, &j.mirrors, "URL",
+         "a folder that will hold the shards, too, for the manifest; may be repeated", 0, 0},
         {"threads", 0, OPTION_U32, &j.threads, "N", "default: as many as there are processors",
          1, THREADS_MAX},
         {"memory", 0, OPTION_SIZE, &j.memory, "BYTES",

@@ -1,10 +1,10 @@
 /* cmd_inspect.c - `doppler inspect`: what a package, a checkpoint or a tokenizer holds, as text or
  * JSON. Every source becomes one listing; two writers print it. */
 #include "memory/text.h"
-#include "tools/checkpoint.h"
 #include "tools/cmd.h"
 #include "tools/file.h"
 #include "tools/gguf_text.h"
+#include "tools/local.h"
 #include "tools/options.h"
 #include "tools/package.h"
 #include "tools/progress.h"
@@ -109,15 +109,15 @@ static doppler_status read_summary(error *why, checkpoint *c, listing *l) {
 
 static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listing *l) {
     size_t count = 0;
-    for (uint32_t f = 0; f < c->file_count; f++) count += c->files[f].count;
+    for (uint32_t f = 0; f < c->data_count; f++) count += c->files[f].count;
     l->kind = "safetensors checkpoint";
     l->name = c->name;
-    l->files = c->file_count;
-    if (!storage_exists(c->folder, "config.json")) l->note = "no config.json beside the data";
+    l->files = c->data_count;
+    if (!checkpoint_has(c, "config.json")) l->note = "no config.json beside the data";
     else if (read_summary(why, c, l) || checkpoint_describe(why, c)) l->note = why->message;
     else l->model = &c->model;
     if (!make_entries(e, l, count)) return e->status;
-    for (uint32_t f = 0; f < c->file_count; f++)
+    for (uint32_t f = 0; f < c->data_count; f++)
         for (uint32_t i = 0; i < c->files[f].count; i++) {
             const safetensors_tensor *t = &c->files[f].tensors[i];
             entry *to = &l->entries[l->count++];
@@ -137,16 +137,16 @@ static doppler_status list_checkpoint(error *e, checkpoint *c, error *why, listi
 
 static doppler_status list_gguf(error *e, checkpoint *c, error *why, listing *l) {
     size_t count = 0;
-    for (uint32_t f = 0; f < c->file_count; f++) count += (size_t)c->ggufs[f].tensor_count;
+    for (uint32_t f = 0; f < c->data_count; f++) count += (size_t)c->ggufs[f].tensor_count;
     l->kind = "GGUF";
     l->name = c->name;
-    l->files = c->file_count;
+    l->files = c->data_count;
     l->metadata = &c->ggufs[0];
-    summary_of_gguf(c->ggufs, c->file_count, &l->about);
+    summary_of_gguf(c->ggufs, c->data_count, &l->about);
     if (checkpoint_describe(why, c)) l->note = why->message;
     else l->model = &c->model;
     if (!make_entries(e, l, count)) return e->status;
-    for (uint32_t f = 0; f < c->file_count; f++)
+    for (uint32_t f = 0; f < c->data_count; f++)
         for (uint64_t i = 0; i < c->ggufs[f].tensor_count; i++) {
             const gguf_tensor *t = &c->ggufs[f].tensors[i];
             entry *to = &l->entries[l->count++];
@@ -168,7 +168,7 @@ static doppler_status list_doppler_gpu(error *e, checkpoint *c, error *why, list
     l->kind = "package of doppler-gpu, which `doppler convert` reads";
     l->name = c->name;
     l->quantization = p->quantization;
-    l->files = c->file_count;
+    l->files = c->data_count;
     if (checkpoint_describe(why, c)) l->note = why->message;
     else {
         l->model = &c->model;
@@ -448,11 +448,11 @@ static doppler_status inspect(error *e, const char *path, uint32_t context, bool
     error why = {0};             /* the model is not known */
     doppler_status status;
     if (file_is_folder(path) && storage_exists(path, RDRR_MANIFEST) &&
-        !checkpoint_is_doppler_gpu(path)) {
+        !local_is_doppler_gpu(path)) {
         status = package_open(e, &p, path);
         if (!status) status = list_package(e, &p, &l);
     } else {
-        status = checkpoint_open(e, &c, path);
+        status = local_open(e, &c, path);
         if (!status)
             status = (c.ggufs ? list_gguf : c.package ? list_doppler_gpu
                                                       : list_checkpoint)(e, &c, &why, &l);

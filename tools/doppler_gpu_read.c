@@ -10,19 +10,6 @@
 
 enum { PIECE = 1 << 20, BLOCK = 256, BLOCK_BYTES = 144, BLOCKS_AT_ONCE = 64 };
 
-doppler_status doppler_gpu_open(error *e, const doppler_gpu *p, const char *folder,
-                                storage_file *files) {
-    for (uint32_t i = 0; i < p->shard_count; i++) {
-        const doppler_gpu_shard *s = &p->shards[i];
-        doppler_status status = storage_open(e, &files[i], folder, s->file);
-        if (status) return status;
-        if (files[i].bytes != s->bytes)
-            return fail(e, DOPPLER_BAD_FILE, "%s: %" PRIu64 " bytes, manifest says %" PRIu64,
-                        s->file, files[i].bytes, s->bytes);
-    }
-    return DOPPLER_OK;
-}
-
 static doppler_status verify_shard(error *e, const doppler_gpu_shard *s, const storage_file *f,
                                    uint8_t *piece, progress *shown, uint64_t *done,
                                    uint64_t total) {

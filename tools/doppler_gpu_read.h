@@ -6,10 +6,6 @@
 #include "bridge/doppler_gpu.h"
 #include "storage/files.h"
 
-/* Opens the shards, each of the size that the manifest says; files [shard_count] are zeroed.
- * The caller closes them, whether it succeeded or not. */
-doppler_status doppler_gpu_open(error *e, const doppler_gpu *p, const char *folder,
-                                storage_file *files);
 /* Every shard against its SHA-256, where it has one. */
 doppler_status doppler_gpu_verify(error *e, const doppler_gpu *p, const storage_file *files,
                                   bool quiet);

@@ -8,6 +8,7 @@
 #include "tools/package_write.h"
 #include "storage/files.h"
 #include "storage/sha256.h"
+#include "storage/syncer.h"
 #include "storage/threads.h"
 #include "tools/interrupt.h"
 #include "tools/progress.h"
@@ -17,16 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_MEMORY = 256 << 20 };
+enum { DEFAULT_MEMORY = 256 << 20, SPARES = 2, SYNC_BLOCKS = 16 };
 static const char journal[] = "resume.journal";
 
 /* What a thread has for itself. */
 typedef struct worker {
     convert_part *part;          /* owned */
-    uint8_t *back;               /* owned: [RDRR_BLOCK_BYTES], a block read back */
+    uint8_t *back;               /* [RDRR_BLOCK_BYTES], a block read back */
 } worker;
 
 enum { BLOCK_AHEAD, BLOCK_MADE, BLOCK_KEPT };
+
+/* A written block that stays in memory until it is hashed. */
+typedef struct held_block { uint64_t index; uint8_t *bytes; } held_block;
 
 typedef struct writer {
     convert *c;
@@ -39,7 +43,13 @@ typedef struct writer {
 
     uint64_t total_bytes;        /* of source tensors */
 
-    pthread_mutex_t lock;        /* of the next three */
+    uint8_t *room;               /* owned: memory for blocks, whoever has it */
+    syncer *to_disk;
+
+    pthread_mutex_t lock;        /* of the next seven */
+    uint8_t **spares;            /* owned: [SPARES * threads] memory that nobody uses */
+    held_block *held;            /* owned: [SPARES * threads] */
+    uint32_t spare_count, held_count;
     uint8_t *states;             /* owned: [blocks] */
     uint64_t turn;               /* the block to be hashed next */
     bool hashing;                /* a thread is at it; what follows is its own meanwhile */
@@ -70,8 +80,7 @@ static bool is_there(const writer *w, worker *own, uint64_t index, convert_step 
     return true;
 }
 
-/* The last block of a shard sends the shard to the disk while others are made; staging_commit
- * waits for what comes later. */
+/* Now and then the shard is sent to the disk while others are made. */
 static doppler_status make_block(error *e, const writer *w, worker *own, uint64_t index,
                                  convert_step *s) {
     convert_part_begin(own->part, index, index + 1);
@@ -80,7 +89,9 @@ static doppler_status make_block(error *e, const writer *w, worker *own, uint64_
         if ((status = w->job->read(e, w->job->user, s))) break;
     if (!status) status = sha256_of(e, s->from, s->bytes, s->block_sha256);
     if (!status) status = staging_write(e, &w->package, s->file, s->offset, s->from, s->bytes);
-    return !status && s->file_sha256 ? staging_sync(e, &w->package, s->file) : status;
+    bool due = (s->offset / RDRR_BLOCK_BYTES + 1) % SYNC_BLOCKS == 0 || s->file_sha256;
+    if (!status && due) syncer_ask(w->to_disk, s->file);
+    return status;
 }
 
 /* Everything before the block has been hashed. Its bytes are s->from, or in its shard. */
@@ -105,6 +116,26 @@ static doppler_status add_block(error *e, writer *w, worker *own, uint64_t index
     return status;
 }
 
+/* The block waits for its turn where it is, and its thread goes on in other memory. Where there is
+ * none to spare, it is read back later. */
+static void hold(writer *w, worker *own, uint64_t index, uint8_t state) {
+    if (!w->spare_count) return;
+    uint8_t *spare = w->spares[--w->spare_count], *bytes = own->back;
+    if (state == BLOCK_MADE) bytes = convert_part_swap(own->part, spare);
+    else own->back = spare;
+    w->held[w->held_count++] = (held_block){index, bytes};
+}
+
+/* The bytes of a block that waits; NULL: they are not in memory. */
+static uint8_t *let_go(writer *w, uint64_t index) {
+    uint32_t i = 0;
+    while (i < w->held_count && w->held[i].index != index) i++;
+    if (i == w->held_count) return NULL;
+    uint8_t *bytes = w->held[i].bytes;
+    w->held[i] = w->held[--w->held_count];
+    return bytes;
+}
+
 /* The block is written; where it is next, it and those behind it are hashed. After a failure
  * `hashing` stays true: nobody goes on. */
 static doppler_status take_turns(error *e, writer *w, worker *own, uint64_t index,
@@ -113,12 +144,17 @@ static doppler_status take_turns(error *e, writer *w, worker *own, uint64_t inde
     uint64_t blocks = convert_blocks(w->c);
     pthread_mutex_lock(&w->lock);
     w->states[index] = state;
+    if (w->hashing || w->turn != index) hold(w, own, index, state);
     while (!status && !w->hashing && w->turn < blocks && w->states[w->turn]) {
         uint64_t turn = w->turn;
+        uint8_t *held = let_go(w, turn);
+        convert_step block = turn == index ? *s : convert_block(w->c, turn);
+        if (held) block.from = held;
         w->hashing = true;
         pthread_mutex_unlock(&w->lock);
-        status = add_block(e, w, own, turn, turn == index ? *s : convert_block(w->c, turn));
+        status = add_block(e, w, own, turn, block);
         pthread_mutex_lock(&w->lock);
+        if (held) w->spares[w->spare_count++] = held;
         w->hashing = status != DOPPLER_OK;
         w->turn += !status;
     }
@@ -140,12 +176,32 @@ static doppler_status write_blocks(error *e, writer *w) {
     w->states = calloc((size_t)convert_blocks(w->c), 1);
     if (!w->states) return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " blocks", convert_blocks(w->c));
     pthread_mutex_init(&w->lock, NULL);
+    w->to_disk = syncer_start(&w->package);
     doppler_status status = parallel_for(e, w->threads, convert_blocks(w->c), do_block, w);
+    error late;
+    doppler_status synced = syncer_end(&late, w->to_disk);
+    if (!status && synced) *e = late;
     pthread_mutex_destroy(&w->lock);
-    return status;
+    return status ? status : synced;
 }
 
 /* ---- around them */
+
+/* A block of memory for each thread to read back into, and some for blocks that wait. */
+static doppler_status make_room(error *e, writer *w, uint64_t threads, uint64_t spares) {
+    if (threads == 1) spares = 0;
+    else if (spares > SPARES * threads) spares = SPARES * threads;
+    w->room = malloc((size_t)(threads + spares) * RDRR_BLOCK_BYTES);
+    w->spares = calloc((size_t)threads, SPARES * sizeof *w->spares);
+    w->held = calloc((size_t)threads, SPARES * sizeof *w->held);
+    w->workers = calloc((size_t)threads, sizeof *w->workers);
+    if (!w->room || !w->spares || !w->held || !w->workers)
+        return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " threads", threads);
+    for (uint64_t i = 0; i < threads; i++) w->workers[i].back = w->room + i * RDRR_BLOCK_BYTES;
+    for (; w->spare_count < spares; w->spare_count++)
+        w->spares[w->spare_count] = w->room + (threads + w->spare_count) * RDRR_BLOCK_BYTES;
+    return DOPPLER_OK;
+}
 
 /* As many threads as there is memory for. */
 static doppler_status start_workers(error *e, writer *w) {
@@ -159,17 +215,13 @@ static doppler_status start_workers(error *e, writer *w) {
     uint64_t threads = w->job->threads ? w->job->threads : threads_available();
     if (threads > convert_blocks(w->c)) threads = convert_blocks(w->c);
     if (threads > (most - all) / each) threads = (most - all) / each;
-    w->workers = calloc((size_t)threads, sizeof *w->workers);
-    if (!w->workers) return fail(e, DOPPLER_NO_MEMORY, "%" PRIu64 " threads", threads);
-    for (doppler_status status; w->threads < threads; w->threads++) {
-        worker *own = &w->workers[w->threads];
-        if ((status = convert_part_create(e, w->c, &own->part))) return status;
-        if (!(own->back = malloc(RDRR_BLOCK_BYTES))) {
-            convert_part_destroy(own->part);
-            return fail(e, DOPPLER_NO_MEMORY, "%d bytes", RDRR_BLOCK_BYTES);
-        }
+    doppler_status status = make_room(e, w, threads, (most - all - threads * each) /
+                                      RDRR_BLOCK_BYTES);
+    while (!status && w->threads < threads) {
+        status = convert_part_create(e, w->c, &w->workers[w->threads].part);
+        w->threads += !status;
     }
-    return DOPPLER_OK;
+    return status;
 }
 
 static doppler_status hash_plan(error *e, const writer *w, uint8_t out[SHA256_BYTES]) {
@@ -270,11 +322,11 @@ doppler_status package_write(error *e, convert *c, const package_job *job) {
     double seconds = progress_end(&w.shown);
     if (status) keep_partial(e, &w);
     sha256_free(&w.whole);
-    for (uint32_t i = 0; i < w.threads; i++) {
-        convert_part_destroy(w.workers[i].part);
-        free(w.workers[i].back);
-    }
+    for (uint32_t i = 0; i < w.threads; i++) convert_part_destroy(w.workers[i].part);
     free(w.workers);
+    free(w.room);
+    free(w.spares);
+    free(w.held);
     free(w.known);
     free(w.states);
     staging_free(&w.package);

@@ -4,14 +4,14 @@
 #include "loader/manifest.h"
 #include "storage/files.h"
 #include "tokenizer/sentencepiece.h"
-#include "tools/checkpoint.h"
 #include "tools/file.h"
+#include "tools/local.h"
 #include <stdlib.h>
 #include <string.h>
 
 static doppler_status load_gguf(error *e, const char *path, loaded_tokenizer *out) {
     checkpoint c = {0};
-    doppler_status status = checkpoint_open(e, &c, path);
+    doppler_status status = local_open(e, &c, path);
     if (!status) status = gguf_tokenizer(e, &c.ggufs[0], &out->t);
     checkpoint_free(&c);
     return status;
@@ -43,7 +43,7 @@ doppler_status tokenizer_load(error *e, const char *path, loaded_tokenizer *out)
     *out = (loaded_tokenizer){0};
     if (!file_is_folder(path)) return load_file(e, path, out);
     static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
-    bool is_package = storage_exists(path, RDRR_MANIFEST) && !checkpoint_is_doppler_gpu(path);
+    bool is_package = storage_exists(path, RDRR_MANIFEST) && !local_is_doppler_gpu(path);
     const char *name = is_package ? RDRR_TOKENIZER
                        : storage_exists(path, json) || !storage_exists(path, model) ? json : model;
     char *joined = file_join(path, name);

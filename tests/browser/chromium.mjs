@@ -29,7 +29,7 @@ export async function openPage(browser, options) {
 
 /** What `work(tools, argument)` gives in a fresh page of the server, which imports the package:
  *  tools.open(options) opens a Doppler, tools.ids(tale) runs a generation to its end, and
- *  tools.failure(promise) is what the promise was rejected with. */
+ *  tools.failure(promise) is what the promise was rejected with, tools.base64(blob) its bytes. */
 export async function runInPage(browser, server, work, argument) {
     const { page, problems } = await openPage(browser);
     await page.goto(`${server.url}tests/browser/page.html`);
@@ -41,6 +41,11 @@ export async function runInPage(browser, server, work, argument) {
                 for await (const text of tale) tale.text = (tale.text ?? '') + text;
                 return tale.ids;
             },
+            base64: (blob) => new Promise((resolve) => {
+                const reader = new FileReader();
+                reader.onload = () => resolve(reader.result.split(',')[1]);
+                reader.readAsDataURL(blob);
+            }),
             failure: (promise) => promise.then(() => null, (error) => (
                 { name: error.name, status: error.status, message: error.message })),
         };

@@ -1,5 +1,5 @@
 // types.ts - uses the whole API; `npx tsc --noEmit --strict` says whether doppler.d.ts allows it.
-import { Doppler, DopplerError, Generation, Model, parseReply, Reply,
+import { convert, Doppler, DopplerError, Generation, Model, parseReply, Reply,
     Session } from '../../browser/doppler.js';
 import type { GenerationStats, Info, Message, Status } from '../../browser/doppler.js';
 
@@ -64,6 +64,23 @@ export async function everything(worker: Worker): Promise<GenerationStats | null
     return tale.stats;
 }
 
+export async function convertAll(file: File, folder: FileSystemDirectoryHandle): Promise<string> {
+    const notes: string[] = [];
+    const { id } = await convert([file, 'https://a.example/config.json'], folder, {
+        quantize: 'q4_k_m', head: 'q8_0', shardBytes: 1 << 26, mirrors: ['https://b.example/'],
+        onProgress: ({ bytes, total, secondsLeft }) => {
+            notes.push(`${bytes / total} ${secondsLeft}`);
+        },
+        onNote: (line) => notes.push(line),
+    });
+    await convert('model.gguf', {
+        write: async (name, data) => { notes.push(name + data.length); },
+    });
+    return id + notes.length;
+}
+
+// @ts-expect-error iq4_xs is nothing that weights are converted to
+convert('a', 'b', { quantize: 'iq4_xs' });
 // @ts-expect-error the device is one of three
 Doppler.open({ device: 'npu' });
 // @ts-expect-error the status is one of the engine's

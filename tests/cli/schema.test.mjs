@@ -67,6 +67,13 @@ test('every object takes x- fields and no others', () => {
     }
 });
 
+test('mirrors are taken by both', () => {
+    const mirrored = edited(m => { m.shards[0].urls = ['https://a.example:8443/b/c.bin?key=%20~',
+        'http://[::1]/s', `http://a/${'b'.repeat(2039)}`]; });
+    assert.deepEqual(manifestViolations(mirrored), []);
+    assert.equal(loader(mirrored), '');
+});
+
 test('wrong types and values are refused by both', () => {
     const edits = {
         'format': m => { m.format = 'gguf'; },
@@ -94,6 +101,14 @@ test('wrong types and values are refused by both', () => {
         'span alignment': m => { m.tensors[0].spans[0].offset += 16; },
         'no spans': m => { m.tensors[0].spans = []; },
         'no shards': m => { m.shards = []; },
+        'no mirrors': m => { m.shards[0].urls = []; },
+        'too many mirrors': m => { m.shards[0].urls = Array(17).fill('https://a/b'); },
+        'a mirror that is no array': m => { m.shards[0].urls = 'https://a/b'; },
+        'a mirror of scripts': m => { m.shards[0].urls = ['javascript:alert(1)']; },
+        'a mirror on the disk': m => { m.shards[0].urls = ['file:///etc/passwd']; },
+        'a mirror that is no URL': m => { m.shards[0].urls = ['shard_00000.bin']; },
+        'a mirror with a user': m => { m.shards[0].urls = ['https://me@a/b']; },
+        'a mirror for the tokenizer': m => { m.tokenizer.urls = ['https://a/b']; },
     };
     for (const [name, edit] of Object.entries(edits)) {
         assert.notDeepEqual(manifestViolations(edited(edit)), [], name);

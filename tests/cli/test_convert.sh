@@ -61,6 +61,18 @@ expect 'an embedding in a format of its own' 0 'of keep' "$DOPPLER" convert $FIX
 check 'which is that' grep -q '"role": "embedding".*"dtype": "q8_0"' "$T/e/manifest.json"
 expect 'a tied head has none' 1 'BAD_ARGUMENT: a head in f16, but .* is its embedding' \
     "$DOPPLER" convert $FIXTURE "$T/c" --head f16
+expect 'mirrors' 0 'in 11 shards' "$DOPPLER" convert $FIXTURE "$T/w" --quantize bf16 \
+    --shard-size 32KiB --mirror https://a.example/m --mirror http://b.example:8080/
+urls='"https://a.example/m/shard_00010.bin", "http://b.example:8080/shard_00010.bin"'
+check 'are folders that hold the shards' grep -q "\"urls\": \\[$urls\\]}\$" "$T/w/manifest.json"
+check 'and change nothing else' cmp "$T/p/hashes.bin" "$T/w/hashes.bin"
+check 'verify passes them over' "$DOPPLER" verify "$T/w" --quiet
+for mirror in file:///tmp a.example '' 'https://a.example/?m=' https://me@a.example; do
+    expect "a mirror is a URL of a folder: '$mirror'" 1 'BAD_ARGUMENT: mirror "' \
+        "$DOPPLER" convert $FIXTURE "$T/c" --mirror "$mirror"
+done
+expect 'and there are not too many' 2 'at most 16' "$DOPPLER" convert $FIXTURE "$T/c" \
+    $(yes -- --mirror=https://a/b | head -17)
 expect 'the file alone is enough' 0 'package id' "$DOPPLER" convert $FIXTURE/model.safetensors \
     "$T/f" --name llama3
 check 'the file and its folder make the same package' cmp "$T/k/manifest.json" "$T/f/manifest.json"

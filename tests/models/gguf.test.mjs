@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { split } from './gguf_split.mjs';
+import { split } from '../gguf.mjs';
 import { converted, doppler, golden, logits, perplexity, relativeError, root, shared }
     from './oracle.mjs';
 
@@ -86,6 +86,10 @@ test('parts of a split file make the package of the whole, whichever is named', 
     }
 });
 
+test('gemma3-Q4_K_M, of Q5_0, Q8_0 and K blocks, is kept and verified', { skip }, () => {
+    doppler('verify', kept('gemma3-Q4_K_M'), '--quiet');
+});
+
 // The permuted rows of Q and K and rope_freqs.weight: wrong ones move every logit.
 test('llama3 in Q8_0 is near the checkpoint it was made of', { skip }, () => {
     const g = golden(join(shared, 'models', 'llama3'));
@@ -101,4 +105,11 @@ test('stories-Q4_K_M kept: perplexity of 16 chunks', { skip: skip || long }, () 
 
 test('stories-Q4_K_M kept: perplexity of all of the text', { skip: skip || long }, () => {
     within(perplexity(kept('stories-Q4_K_M'), heldout, 0, ...cpu), 20.618, 1e-3);
+});
+
+test('our Q4_K_M of stories is as good as llama.cpp\'s', { skip: skip || long }, () => {
+    const ours = converted(join(shared, 'models', 'stories'), 'stories', 'q4_k_m');
+    const ratio = perplexity(ours, heldout, 0, ...cpu)
+        / perplexity(kept('stories-Q4_K_M'), heldout, 0, ...cpu);
+    assert.ok(ratio <= 1.005, `${ratio} of its perplexity`);
 });

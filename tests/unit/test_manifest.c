@@ -2,6 +2,7 @@
  * with one thing wrong at a time, and each must be refused in one line that names it. */
 #include "loader/manifest.h"
 #include "memory/json.h"
+#include "memory/name.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -147,6 +148,68 @@ static void rope_factors_survive(void **state) {
     text_free(&t);
     rope->factors[count - 1] = 0;
     refused(&s, DOPPLER_BAD_FILE, "rope factors[");
+}
+
+/* The sample whose second shard has these mirrors. */
+static void make_mirrored(sample *s, rdrr_mirrors mirrors[2], const char **urls, uint32_t count) {
+    make_sample(s);
+    mirrors[0] = (rdrr_mirrors){0};
+    mirrors[1] = (rdrr_mirrors){urls, count};
+    s->m.mirrors = mirrors;
+}
+
+static void mirrors_survive(void **state) {
+    (void)state;
+    sample s;
+    const char *urls[] = {"https://a.example/x/shard_00001.bin", "http://[::1]:8080/b?key=%20&l='~",
+                          "http://127.0.0.1/"};
+    rdrr_mirrors mirrors[2];
+    make_mirrored(&s, mirrors, urls, 3);
+    text t = written(&s.m);
+    manifest m;
+    error e = {0};
+    if (manifest_parse(&e, &m, t.data, t.bytes)) fail_msg("%s", e.message);
+    assert_int_equal(m.mirrors[0].count, 0);
+    assert_int_equal(m.mirrors[1].count, 3);
+    for (uint32_t i = 0; i < 3; i++) assert_string_equal(m.mirrors[1].urls[i], urls[i]);
+    text again = written(&m);
+    assert_string_equal(again.data, t.data);
+    text_free(&again);
+    text_free(&t);
+    manifest_free(&m);
+}
+
+static void mirrors_are_plain_urls_and_few(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "", "https", "https://", "https://a", "https:///b", "http:/a/b", "//a/b", "shard_00000.bin",
+        "../b", "ftp://a/b", "file:///etc/passwd", "javascript:alert(1)", "data:,x",
+        "blob:https://a/b", "HTTPS://a/b", " https://a/b", "https://a/b ", "https://me@a/b",
+        "https://me:pw@a/b",
+        "https://a/b#c", "https://a/b\nc", "https://a/\"b", "https://a/<b>", "https://a\\@b/c",
+        "https://a/b\\c", "https://\xC3\xA4/b", "https://a/\xC3\xA4", "https://a%2f/b"};
+    sample s;
+    const char *urls[RDRR_MAX_MIRRORS + 1];
+    rdrr_mirrors mirrors[2];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        urls[0] = "https://a/b";
+        urls[1] = bad[i];
+        make_mirrored(&s, mirrors, urls, 2);
+        refused(&s, DOPPLER_BAD_FILE, "shards[1]: urls[1] \"");
+    }
+    char longest[URL_MAX_BYTES + 2] = "https://a/";
+    memset(longest + strlen(longest), 'b', URL_MAX_BYTES + 1 - strlen(longest));
+    urls[0] = longest;
+    make_mirrored(&s, mirrors, urls, 1);
+    refused(&s, DOPPLER_BAD_FILE, "shards[1]: urls[0]");
+    longest[URL_MAX_BYTES] = 0;
+    error e;
+    text t = written(&s.m);
+    assert_int_equal(parse(&e, t.data, t.bytes), DOPPLER_OK);
+    text_free(&t);
+    for (uint32_t i = 0; i <= RDRR_MAX_MIRRORS; i++) urls[i] = "https://a/b";
+    make_mirrored(&s, mirrors, urls, RDRR_MAX_MIRRORS + 1);
+    refused(&s, DOPPLER_BAD_FILE, "shards[1]: 17 urls, wanted 1 to 16");
 }
 
 static void absent_bos_and_template_survive(void **state) {
@@ -497,6 +560,8 @@ int main(void) {
         cmocka_unit_test(floats_survive),
         cmocka_unit_test(rope_factors_survive),
         cmocka_unit_test(absent_bos_and_template_survive),
+        cmocka_unit_test(mirrors_survive),
+        cmocka_unit_test(mirrors_are_plain_urls_and_few),
         cmocka_unit_test(missing_fields_are_named),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(numbers_out_of_range_are_named),

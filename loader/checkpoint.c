@@ -1,15 +1,16 @@
 /* checkpoint.c - see checkpoint.h. */
-#include "tools/checkpoint.h"
+#include "loader/checkpoint.h"
 #include "bridge/chat_template.h"
+#include "bridge/gguf_tokenizer.h"
 #include "bridge/hf_config.h"
-#include "loader/manifest.h"
-#include "tools/doppler_gpu_read.h"
-#include "tools/file.h"
+#include "loader/repack.h"
+#include "tokenizer/sentencepiece.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-enum { MAX_CONFIG_BYTES = 16 << 20, MAX_INDEX_BYTES = 64 << 20 };
+enum { MAX_CONFIG_BYTES = 16 << 20, MAX_INDEX_BYTES = 64 << 20, MAX_TOKENIZER_BYTES = 256 << 20 };
 static const char single_file[] = "model.safetensors";
 static const char gguf_suffix[] = ".gguf";
 static const char index_file[] = "model.safetensors.index.json";
@@ -18,36 +19,44 @@ static doppler_status no_memory(error *e, const checkpoint *c) {
     return fail(e, DOPPLER_NO_MEMORY, "%s: no memory", c->folder);
 }
 
+bool checkpoint_has(const checkpoint *c, const char *name) {
+    return c->host.exists(c->host.user, name);
+}
+
+static doppler_status read_data(error *e, const checkpoint *c, const char *name, uint64_t offset,
+                                void *to, size_t bytes) {
+    return c->host.read(e, c->host.user, name, offset, to, bytes);
+}
+
 doppler_status checkpoint_text(error *e, checkpoint *c, const char *name, uint64_t max_bytes,
                                const char **data, size_t *bytes) {
-    storage_file f = {0};
-    doppler_status status = storage_open(e, &f, c->folder, name);
-    if (!status && f.bytes > max_bytes)
-        status = fail(e, DOPPLER_BAD_FILE, "%s: %" PRIu64 " bytes, at most %" PRIu64, f.path,
-                      f.bytes, max_bytes);
-    if (!status) {
-        char *text = arena_alloc(&c->memory, (size_t)f.bytes + 1);
-        status = text ? storage_read(e, &f, 0, text, (size_t)f.bytes) : no_memory(e, c);
-        *data = text;
-        *bytes = (size_t)f.bytes;
-    }
-    storage_close(&f);
-    return status;
+    uint64_t size;
+    doppler_status status = c->host.size(e, c->host.user, name, &size);
+    if (status) return status;
+    if (size > max_bytes)
+        return fail(e, DOPPLER_BAD_FILE, "%s: %" PRIu64 " bytes, at most %" PRIu64, name, size,
+                    max_bytes);
+    char *text = arena_alloc(&c->memory, (size_t)size + 1);
+    *data = text;
+    *bytes = (size_t)size;
+    return text ? read_data(e, c, name, 0, text, (size_t)size) : no_memory(e, c);
 }
 
 static doppler_status open_data(error *e, checkpoint *c, uint32_t i, const char *name) {
-    storage_file *f = &c->data[i];
-    doppler_status status = storage_open(e, f, c->folder, name);
+    checkpoint_data *f = &c->data[i];
+    f->file = name;
+    doppler_status status = c->host.size(e, c->host.user, name, &f->bytes);
     if (status) return status;
     uint8_t prefix[SAFETENSORS_PREFIX];
     uint64_t bytes;
     size_t prefix_bytes = f->bytes < sizeof prefix ? (size_t)f->bytes : sizeof prefix;
-    if ((status = storage_read(e, f, 0, prefix, prefix_bytes)) ||
+    if ((status = read_data(e, c, name, 0, prefix, prefix_bytes)) ||
         (status = safetensors_header_bytes(e, name, prefix, prefix_bytes, f->bytes, &bytes)))
         return status;
     arena text = {0};
     char *header = arena_alloc(&text, (size_t)bytes + 1);
-    status = header ? storage_read(e, f, sizeof prefix, header, (size_t)bytes) : no_memory(e, c);
+    status = header ? read_data(e, c, name, sizeof prefix, header, (size_t)bytes)
+                    : no_memory(e, c);
     if (!status)
         status = safetensors_parse(e, &c->memory, name, header, (size_t)bytes, f->bytes,
                                    &c->files[i]);
@@ -63,14 +72,15 @@ static bool ends_in(const char *name, const char *suffix) {
 }
 
 static doppler_status open_gguf(error *e, checkpoint *c, uint32_t i, const char *name) {
-    storage_file *f = &c->data[i];
-    doppler_status status = storage_open(e, f, c->folder, name);
+    checkpoint_data *f = &c->data[i];
+    f->file = name;
+    doppler_status status = c->host.size(e, c->host.user, name, &f->bytes);
     uint64_t need = f->bytes < GGUF_FIRST_BYTES ? f->bytes : GGUF_FIRST_BYTES;
     do {
         uint8_t *header = status ? NULL : arena_alloc(&c->memory, (size_t)need + 1);
         if (!status && !header) status = no_memory(e, c);
         size_t bytes = (size_t)need;
-        if (!status) status = storage_read(e, f, 0, header, bytes);
+        if (!status) status = read_data(e, c, name, 0, header, bytes);
         if (!status)
             status = gguf_parse(e, &c->memory, name, header, bytes, f->bytes, &c->ggufs[i],
                                 &need);
@@ -101,19 +111,15 @@ static doppler_status open_ggufs(error *e, checkpoint *c, const char *name) {
     c->ggufs = &one;
     c->data = arena_array(&c->memory, 1, sizeof *c->data);
     if (!c->data) return no_memory(e, c);
-    c->file_count = 1;
+    c->data_count = 1;
     doppler_status status = open_gguf(e, c, 0, name);
     c->ggufs = NULL;
     if (status || (status = gguf_split(e, &one, &number, &count))) return status;
-    storage_file first = c->data[0];
+    checkpoint_data first = c->data[0];
     c->ggufs = arena_array(&c->memory, count, sizeof *c->ggufs);
     c->data = arena_array(&c->memory, count, sizeof *c->data);
-    if (!c->ggufs || !c->data) {
-        c->file_count = 0;
-        storage_close(&first);
-        return no_memory(e, c);
-    }
-    c->file_count = count;
+    if (!c->ggufs || !c->data) return no_memory(e, c);
+    c->data_count = count;
     c->ggufs[number] = one;
     c->data[number] = first;
     for (uint32_t i = 0; i < count && !status; i++) {
@@ -131,38 +137,36 @@ static doppler_status open_ggufs(error *e, checkpoint *c, const char *name) {
 /* By name, or by what the file begins with. */
 static bool is_gguf(const checkpoint *c, const char *name) {
     char magic[4];
+    uint64_t bytes;
     error ignored = {0};
-    storage_file f = {0};
-    if (ends_in(name, gguf_suffix)) return true;
-    bool found = !storage_open(&ignored, &f, c->folder, name) && f.bytes >= sizeof magic &&
-                 !storage_read(&ignored, &f, 0, magic, sizeof magic) && !memcmp(magic, "GGUF", 4);
-    storage_close(&f);
-    return found;
+    return ends_in(name, gguf_suffix) ||
+           (!c->host.size(&ignored, c->host.user, name, &bytes) && bytes >= sizeof magic &&
+            !read_data(&ignored, c, name, 0, magic, sizeof magic) && !memcmp(magic, "GGUF", 4));
 }
 
 static doppler_status describe_gguf(error *e, checkpoint *c) {
     uint32_t file;
-    const gguf_tensor *t = gguf_rope_factors(c->ggufs, c->file_count, &file);
+    const gguf_tensor *t = gguf_rope_factors(c->ggufs, c->data_count, &file);
     uint8_t *factors = NULL;
     if (t && t->bytes <= MODEL_MAX_HEAD_DIM * sizeof(float)) {
         factors = arena_alloc(&c->memory, (size_t)t->bytes);
         if (!factors) return no_memory(e, c);
-        doppler_status status = storage_read(e, &c->data[file], t->offset, factors,
-                                             (size_t)t->bytes);
+        doppler_status status = read_data(e, c, c->data[file].file, t->offset, factors,
+                                          (size_t)t->bytes);
         if (status) return status;
     }
-    return gguf_model(e, &c->memory, c->ggufs, c->file_count, factors, &c->model, &c->sources,
+    return gguf_model(e, &c->memory, c->ggufs, c->data_count, factors, &c->model, &c->sources,
                       &c->source_count);
 }
 
 /* ---- packages of doppler-gpu */
 
-bool checkpoint_is_doppler_gpu(const char *folder) {
-    checkpoint c = {.folder = folder};
+bool checkpoint_is_doppler_gpu(checkpoint_host host) {
+    checkpoint c = {.host = host};
     error ignored = {0};
     const char *text;
     size_t bytes;
-    bool is = storage_exists(folder, RDRR_MANIFEST) &&
+    bool is = checkpoint_has(&c, RDRR_MANIFEST) &&
               !checkpoint_text(&ignored, &c, RDRR_MANIFEST, MAX_INDEX_BYTES, &text, &bytes) &&
               doppler_gpu_is(text, bytes);
     checkpoint_free(&c);
@@ -185,15 +189,23 @@ static doppler_status open_package(error *e, checkpoint *c) {
     c->name = p->name;
     c->data = arena_array(&c->memory, p->shard_count, sizeof *c->data);
     if (!c->data) return no_memory(e, c);
-    c->file_count = p->shard_count;
-    return doppler_gpu_open(e, p, c->folder, c->data);
+    for (; c->data_count < p->shard_count; c->data_count++) {
+        const doppler_gpu_shard *s = &p->shards[c->data_count];
+        checkpoint_data *f = &c->data[c->data_count];
+        f->file = s->file;
+        if ((status = c->host.size(e, c->host.user, s->file, &f->bytes))) return status;
+        if (f->bytes != s->bytes)
+            return fail(e, DOPPLER_BAD_FILE, "%s: %" PRIu64 " bytes, manifest says %" PRIu64,
+                        s->file, f->bytes, s->bytes);
+    }
+    return DOPPLER_OK;
 }
 
 static doppler_status describe_package(error *e, checkpoint *c) {
     static const char config_file[] = "config.json";
     hf_text config = {0};
     doppler_status status = DOPPLER_OK;
-    if (storage_exists(c->folder, config_file))
+    if (checkpoint_has(c, config_file))
         status = checkpoint_text(e, c, config_file, MAX_CONFIG_BYTES, &config.data, &config.bytes);
     return status ? status : doppler_gpu_model(e, &c->memory, c->package, config, &c->model,
                                                &c->sources, &c->source_count);
@@ -205,14 +217,10 @@ static doppler_status open_all(error *e, checkpoint *c, const char *const *names
     c->files = arena_array(&c->memory, count, sizeof *c->files);
     c->data = arena_array(&c->memory, count, sizeof *c->data);
     if (!c->files || !c->data) return no_memory(e, c);
-    for (; c->file_count < count; c->file_count++) {
-        doppler_status status = open_data(e, c, c->file_count, names[c->file_count]);
-        if (status) {
-            c->file_count++;     /* checkpoint_free closes it */
-            return status;
-        }
-    }
-    return DOPPLER_OK;
+    doppler_status status = DOPPLER_OK;
+    for (; !status && c->data_count < count; c->data_count++)
+        status = open_data(e, c, c->data_count, names[c->data_count]);
+    return status;
 }
 
 static doppler_status open_sharded(error *e, checkpoint *c) {
@@ -227,38 +235,18 @@ static doppler_status open_sharded(error *e, checkpoint *c) {
     return safetensors_index_check(e, &c->memory, index_file, &index, c->files);
 }
 
-/* "a/b/" -> "a" and "b"; "b" -> "." and "b". Both live in c->memory. */
-static bool split_path(checkpoint *c, const char *path, const char **folder, const char **last) {
-    size_t bytes = strlen(path);
-    while (bytes > 1 && path[bytes - 1] == '/') bytes--;
-    size_t start = bytes;
-    while (start && path[start - 1] != '/') start--;
-    *last = arena_text(&c->memory, path + start, bytes - start);
-    *folder = start > 1 ? arena_text(&c->memory, path, start - 1) : start ? "/" : ".";
-    return *folder && *last;
-}
-
-doppler_status checkpoint_open(error *e, checkpoint *c, const char *path) {
-    *c = (checkpoint){.folder = path};
-    const char *parent, *last, *ignored;
-    if (!split_path(c, path, &parent, &last)) return no_memory(e, c);
-    if (!file_is_folder(path)) {
-        c->folder = parent;
-        if (!is_gguf(c, last)) {
-            if (!split_path(c, parent, &ignored, &c->name)) return no_memory(e, c);
-            return open_all(e, c, &last, 1);
-        }
-        size_t bytes = strlen(last) - (ends_in(last, gguf_suffix) ? sizeof gguf_suffix - 1 : 0);
-        c->name = arena_text(&c->memory, last, bytes);
-        return c->name ? open_ggufs(e, c, last) : no_memory(e, c);
-    }
-    c->name = last;
-    if (checkpoint_is_doppler_gpu(path)) return open_package(e, c);
-    if (storage_exists(path, index_file)) return open_sharded(e, c);
-    if (!storage_exists(path, single_file))
-        return fail(e, DOPPLER_IO, "%s: holds neither %s nor %s", path, single_file, index_file);
-    const char *name = single_file;
-    return open_all(e, c, &name, 1);
+doppler_status checkpoint_open(error *e, checkpoint *c, checkpoint_host host, const char *folder,
+                               const char *last, const char *file) {
+    *c = (checkpoint){.memory = c->memory, .host = host, .folder = folder, .name = last};
+    if (!file && checkpoint_is_doppler_gpu(host)) return open_package(e, c);
+    if (!file && checkpoint_has(c, index_file)) return open_sharded(e, c);
+    if (!file && !checkpoint_has(c, single_file))
+        return fail(e, DOPPLER_IO, "%s: holds neither %s nor %s", folder, single_file, index_file);
+    if (!file) file = single_file;
+    if (!is_gguf(c, file)) return open_all(e, c, &file, 1);
+    size_t bytes = strlen(file) - (ends_in(file, gguf_suffix) ? sizeof gguf_suffix - 1 : 0);
+    c->name = arena_text(&c->memory, file, bytes);
+    return c->name ? open_ggufs(e, c, file) : no_memory(e, c);
 }
 
 doppler_status checkpoint_describe(error *e, checkpoint *c) {
@@ -267,11 +255,11 @@ doppler_status checkpoint_describe(error *e, checkpoint *c) {
     hf_text config = {0}, generation = {0};
     doppler_status status = checkpoint_text(e, c, "config.json", MAX_CONFIG_BYTES, &config.data,
                                             &config.bytes);
-    if (!status && storage_exists(c->folder, "generation_config.json"))
+    if (!status && checkpoint_has(c, "generation_config.json"))
         status = checkpoint_text(e, c, "generation_config.json", MAX_CONFIG_BYTES,
                                  &generation.data, &generation.bytes);
     if (status || (status = hf_config_parse(e, config, generation, &c->model))) return status;
-    return hf_sources(e, &c->memory, &c->model, c->files, c->file_count, &c->sources,
+    return hf_sources(e, &c->memory, &c->model, c->files, c->data_count, &c->sources,
                       &c->source_count, &c->vision_count);
 }
 
@@ -279,7 +267,7 @@ doppler_status checkpoint_describe(error *e, checkpoint *c) {
 static doppler_status template_file(error *e, checkpoint *c, const char *name, const char **out) {
     size_t bytes;
     *out = "";
-    if (!storage_exists(c->folder, name)) return DOPPLER_OK;
+    if (!checkpoint_has(c, name)) return DOPPLER_OK;
     doppler_status status = checkpoint_text(e, c, name, MAX_CONFIG_BYTES, out, &bytes);
     if (!status && strlen(*out) != bytes)
         status = fail(e, DOPPLER_BAD_FILE, "%s: holds U+0000", name);
@@ -300,22 +288,58 @@ doppler_status checkpoint_chat_template(error *e, checkpoint *c, const char **ou
     }
     for (size_t i = 0; !status && !**out && i < sizeof files / sizeof *files; i++) {
         hf_text text = {0};
-        if (!storage_exists(c->folder, files[i])) continue;
+        if (!checkpoint_has(c, files[i])) continue;
         status = checkpoint_text(e, c, files[i], MAX_CONFIG_BYTES, &text.data, &text.bytes);
         if (!status) status = hf_chat_template(e, &c->memory, files[i], text, out);
     }
     return status;
 }
 
-doppler_status checkpoint_read(error *e, const checkpoint *c, uint32_t source_file,
-                               uint64_t offset, void *to, size_t bytes) {
-    if (c->package)
-        return doppler_gpu_read(e, c->package, c->data, source_file, offset, to, bytes);
-    return storage_read(e, &c->data[source_file], offset, to, bytes);
+static doppler_status read_tokenizer(error *e, checkpoint *c, tokenizer **out) {
+    static const char json[] = "tokenizer.json", model[] = "tokenizer.model";
+    bool is_model = !checkpoint_has(c, json) && checkpoint_has(c, model);
+    const char *data;
+    size_t bytes;
+    if (c->ggufs) return gguf_tokenizer(e, &c->ggufs[0], out);
+    doppler_status status = checkpoint_text(e, c, is_model ? model : json, MAX_TOKENIZER_BYTES,
+                                            &data, &bytes);
+    if (status) return status;
+    return is_model ? tokenizer_read_sentencepiece(e, data, bytes, out)
+                    : tokenizer_read_json(e, data, bytes, out);
+}
+
+doppler_status checkpoint_tokenizer(error *e, checkpoint *c, text *out, uint32_t *tokens) {
+    tokenizer *t = NULL;
+    doppler_status status = read_tokenizer(e, c, &t);
+    if (status) return status;
+    *tokens = tokenizer_vocab(t);
+    tokenizer_compile(t, out);
+    tokenizer_close(t);
+    return out->failed ? fail(e, DOPPLER_NO_MEMORY, "a tokenizer of %" PRIu32 " tokens", *tokens)
+                       : DOPPLER_OK;
+}
+
+void checkpoint_notes(const checkpoint *c, const convert *conversion, uint32_t tokens, text *out) {
+    const manifest *m = convert_manifest(conversion);
+    bool kept = !strcmp(m->quantization, convert_targets[TARGET_KEEP]);
+    if (tokens > c->model.vocab)
+        text_format(out, "%s: the tokenizer has %" PRIu32 " tokens, the model only %" PRIu32 "\n",
+                    c->name, tokens, c->model.vocab);
+    if (c->vision_count)
+        text_format(out, "%s: %" PRIu32 " tensors of its vision part are left out\n", c->name,
+                    c->vision_count);
+    for (uint32_t i = 0; i < m->tensor_count && kept; i++) {
+        const rdrr_tensor *t = &m->tensors[i];
+        source_type type = c->sources[i].type;
+        bool same = repack_is_exact(type) && repack_format(type) == t->format;
+        if (source_types[type].block_weights > 1 &&
+            strcasecmp(source_types[type].name, formats[t->format].name))
+            text_format(out, "%s: %s -> %s%s\n", t->name, source_types[type].name,
+                        formats[t->format].name, same ? ", the same values" : "");
+    }
 }
 
 void checkpoint_free(checkpoint *c) {
-    for (uint32_t i = 0; i < c->file_count; i++) storage_close(&c->data[i]);
     arena_free(&c->memory);
     *c = (checkpoint){0};
 }
