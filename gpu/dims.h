@@ -71,7 +71,8 @@ static inline uint32_t expert_tile_count(uint32_t slots, uint32_t experts, uint3
     return slots / tile + (experts < slots ? experts : slots);
 }
 
-/* combine: y[t, :] = (ADD: itself +) sum over r, in this order, of weights[t, r] x[t * used + r, :].
+/* combine: y[t, :] = (ADD: itself +) sum over r, in this order, of weights[t, r] times
+ * x[t * used + r, :].
  * bindings: x [tokens * used, dim] r, weights [tokens, used] r, y [tokens, dim] w. dim % 4 == 0.
  * grid: ceil(dim / 4 / COMBINE_THREADS), tokens. */
 enum { COMBINE_ADD = 1 };

@@ -1,6 +1,6 @@
 // combine.wgsl - what a token's experts made, weighted and added up.
 //
-//   y[t, i] = (ADD: y[t, i] +) sum over r < used, in this order, of weights[t, r] x[t * used + r, i]
+//   y[t, i] = (ADD: itself +) sum over r < used, in this order, of weights[t, r] x[t * used + r, i]
 //
 //   binding  name     type  shape                  access
 //   0        x        f32   [tokens * used, dim]   read

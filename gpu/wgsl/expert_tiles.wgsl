@@ -10,8 +10,8 @@
 //   1        routing  u32   [3 tiles + slots]    write
 //   2        dims     uniform
 //
-// Dispatch: 1. experts <= WG; tiles as expert_tile_count() of gpu/dims.h says. Count, prefix sum and
-// scatter by one workgroup, a thread for each expert: a step has a few thousand slots.
+// Dispatch: 1. experts <= WG; tiles as expert_tile_count() of gpu/dims.h says. Count, prefix sum
+// and scatter by one workgroup, a thread for each expert: a step has a few thousand slots.
 const WG: u32 = 256u;
 
 struct Dims { slots: u32, experts: u32, tile: u32, tiles: u32 }

@@ -1,6 +1,6 @@
 // route.wgsl - which experts a token goes through, and with what weights.
 //
-//   ids[t, r] = the expert with the r-th largest logit of token t, r < used; ties: lower index first
+//   ids[t, r] = the expert with the r-th largest logit of token t, r < used; ties: lower index
 //   weights[t, r] = exp(l[r] - l[0]) / sum over r of exp(l[r] - l[0]),  l[r] = logits[t, ids[t, r]]
 //
 // The softmax over the chosen equals the softmax over all, renormalised over the chosen.

@@ -19,8 +19,8 @@ typedef struct projection {
     bool own_x;                  /* a row of x for each slot, not for each token */
     projection_routing routing;
     uint32_t slab;               /* not 0: the device binds no more than so many experts */
-    uint32_t first, bound;       /* bound not 0: by hand, with only experts first .. first + bound - 1
-                                  * bound; slots of others stay as they are */
+    uint32_t first, bound;       /* bound not 0: by hand, with so many experts from first on bound;
+                                  * slots of others stay as they are */
 } projection;
 
 /* Buffers weights, x, vectors, y, ids, routing; check against sums in double precision. kernel: its
