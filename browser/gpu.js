@@ -353,14 +353,14 @@ export class GpuHost {
         for (let i = 0; i < count; i++) {
             const at = descs + 144 * i;
             let code = '';
-            for (let s = 0; s < 4 && wasm.u32(at + 48 + 4 * s); s++) {
+            for (let s = 0; s < 5 && wasm.u32(at + 48 + 4 * s); s++) {
                 code += wasm.string(wasm.u32(at + 48 + 4 * s));
             }
             const constants = {};
             for (let c = at + 72; c < at + 136 && wasm.u32(c); c += 16) {
                 constants[wasm.string(wasm.u32(c))] = wasm.f64(c + 8);
             }
-            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 64)),
+            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 68)),
                 pipeline: null };
             this.#programs[wasm.u32(handles + 4 * i)] = program;
             compiled.push(this.#compile(program, code, constants));

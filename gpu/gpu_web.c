@@ -12,7 +12,7 @@ LAYOUT(gpu_buffer_desc, bytes, 0);
 LAYOUT(gpu_buffer_desc, label, 8);
 _Static_assert(sizeof(gpu_buffer_desc) == 16, "browser/gpu.js");
 LAYOUT(gpu_program_desc, sources, 48);
-LAYOUT(gpu_program_desc, access, 64);
+LAYOUT(gpu_program_desc, access, 68);
 LAYOUT(gpu_program_desc, constants, 72);
 _Static_assert(sizeof(gpu_program_desc) == 144 && sizeof(gpu_constant) == 16, "browser/gpu.js");
 LAYOUT(gpu_constant, value, 8);

@@ -10,12 +10,15 @@
 #define KERNELS(X)                                              \
     X(GATHER,          gather,          "rrw",   LINK_WEIGHTS)  \
     X(RMSNORM,         rmsnorm,         "rrw",   LINK_NOTHING)  \
-    X(MATVEC,          matvec,          "rrrw",  LINK_WEIGHTS)  \
-    X(MATMUL,          matmul,          "rrrw",  LINK_WEIGHTS)  \
+    X(MATVEC,          matvec,          "rrrrw", LINK_PROJECT)  \
+    X(MATMUL,          matmul,          "rrrrw", LINK_PROJECT)  \
     X(ROPE_KV,         rope_kv,         "rrrww", LINK_KV)       \
     X(ATTENTION,       attention,       "rrrrw", LINK_KV)       \
     X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
     X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
+    X(ROUTE,           route,           "rww",   LINK_KEYS)     \
+    X(EXPERT_TILES,    expert_tiles,    "rw",    LINK_NOTHING)  \
+    X(COMBINE,         combine,         "rrw",   LINK_NOTHING)  \
     X(ARGMAX,          argmax,          "rwwww", LINK_LOGITS)   \
     X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)   \
     X(NLL,             nll,             "rrw",   LINK_NOTHING)
@@ -30,7 +33,7 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];                /* linked with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[];
+extern const char wgsl_logits[], wgsl_key[], wgsl_part[];
 
 const kernel kernels[KERNEL_COUNT] = {
 #define X(id, name, access, link) [KERNEL_##id] = {#name, wgsl_##name, access, link, twin_##name},
@@ -74,11 +77,29 @@ static const char *const kv_sources[KV_COUNT][2] = {
     [KV_Q8_0] = {wgsl_kv_q8_0},
 };
 
+/* What kernels of a link have beside a format; NULL ends it. */
+static const char *const link_sources[LINK_COUNT][3] = {
+    [LINK_PROJECT] = {wgsl_part},
+    [LINK_LOGITS] = {wgsl_logits, wgsl_key},
+    [LINK_KEYS] = {wgsl_key},
+};
+
+static bool reads_weights(kernel_link link) {
+    return link == LINK_WEIGHTS || link == LINK_PROJECT;
+}
+
 uint32_t kernel_formats(kernel_id id) {
-    static const uint32_t counts[] = {
-        [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT,
-        [LINK_LOGITS] = 1};
-    return counts[kernels[id].link];
+    kernel_link link = kernels[id].link;
+    return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT : 1;
+}
+
+/* Appends a text, if it is one. */
+static void link_source(gpu_program_desc *desc, const char *source) {
+    if (!source) return;
+    uint32_t count = 0;
+    while (desc->sources[count]) count++;
+    assert(count < GPU_MAX_SOURCES);
+    desc->sources[count] = source;
 }
 
 gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
@@ -86,19 +107,19 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
     const kernel *k = &kernels[id];
     gpu_program_desc desc = {.sources = {k->source}, .access = k->access, .twin = k->twin,
                              .format = format};
+    for (uint32_t i = 0; link_sources[k->link][i]; i++)
+        link_source(&desc, link_sources[k->link][i]);
     const char *linked = "";
-    if (k->link == LINK_WEIGHTS) {
-        desc.sources[1] = weight_sources[format][0];
-        desc.sources[3] = weight_sources[format][1];
+    if (reads_weights(k->link)) {
+        link_source(&desc, weight_sources[format][0]);
+        link_source(&desc, weight_sources[format][1]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
-        desc.sources[1] = kv_sources[format][0];
-        desc.sources[3] = kv_sources[format][1];
+        link_source(&desc, kv_sources[format][0]);
+        link_source(&desc, kv_sources[format][1]);
         linked = kv_names[format];
-    } else if (k->link == LINK_LOGITS) {
-        desc.sources[1] = wgsl_logits;
     }
-    if (*linked) desc.sources[2] = wgsl_half;
+    if (*linked) link_source(&desc, wgsl_half);
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

@@ -7,8 +7,8 @@
 
 typedef enum kernel_id {
     KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
-    KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ARGMAX, KERNEL_SAMPLE,
-    KERNEL_NLL,
+    KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
+    KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL,
     KERNEL_COUNT
 } kernel_id;
 
@@ -19,11 +19,14 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
-    ACT_MUL_THREADS = 64         /* vec4s of a workgroup */
+    ACT_MUL_THREADS = 64, COMBINE_THREADS = 64   /* vec4s of a workgroup */
 };
 
-/* What a kernel is linked with beside its own text. */
-typedef enum kernel_link { LINK_NOTHING, LINK_WEIGHTS, LINK_KV, LINK_LOGITS } kernel_link;
+/* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl),
+ * a KV format, logits.wgsl, key.wgsl. */
+typedef enum kernel_link {
+    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS, LINK_COUNT
+} kernel_link;
 
 typedef struct kernel {
     const char *name, *source, *access;

@@ -46,8 +46,13 @@ typedef struct session_buffers {
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
     gpu_buffer attended;         /* [chunk, heads * head_dim] */
     gpu_buffer partial;          /* [splits, heads, head_dim + 2] */
-    gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
-    gpu_buffer activated;        /* [chunk, hidden] */
+    gpu_buffer gate_up;          /* [chunk, slots of a token, 2 * hidden]; a dense model has one */
+    gpu_buffer activated;        /* [chunk, slots, hidden] */
+    gpu_buffer router;           /* [chunk, experts]; a word each where there are no experts: */
+    gpu_buffer experts;          /* [chunk, used] u32: of each token, one a slot */
+    gpu_buffer expert_weights;   /* [chunk, used] */
+    gpu_buffer routing;          /* u32: slots by expert, see expert_tiles of gpu/dims.h */
+    gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
@@ -187,6 +192,12 @@ uint32_t checkpoint_restore(doppler_session *s, uint32_t wanted);
 void forward_layers(const doppler_session *s, uint32_t tokens);
 /* Final norm and head of rows [first, first + tokens) of x into logits [tokens, vocab]. */
 void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
+
+/* ---- moe.c */
+
+/* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
+void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_buffer y,
+                 bool add);
 
 /* ---- session.c */
 
