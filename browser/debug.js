@@ -7,13 +7,15 @@ const TRACED_TOKENS = 64;           // of a prompt that is checked because debug
 
 // ---- tensors
 
-/** "layers.3.qkv" -> { rows, cols, values }, whole, in the order of computation. */
+/** "layers.3.qkv" -> { rows, slots, cols, values }, whole, in the order of computation. slots: rows
+ *  of a token, one for each of its experts. */
 export async function tensorsOf(session, ids, { signal } = {}) {
     const tensors = new Map();
     await session.trace(ids, ({ name, layer, first, rows, cols, values }) => {
         const key = layer === null ? name : `layers.${layer}.${name}`;
-        const whole = tensors.get(key) ?? { rows: ids.length, cols,
-            values: new Float32Array(ids.length * cols) };
+        const all = Math.max(rows, ids.length);
+        const whole = tensors.get(key) ?? { rows: all, slots: all / ids.length, cols,
+            values: new Float32Array(all * cols) };
         whole.values.set(values.subarray(0, rows * cols), first * cols);
         tensors.set(key, whole);
     }, { signal });
@@ -47,8 +49,9 @@ function compare(name, tensor, wanted) {
 export function reportOf(tensors, against, tolerance) {
     const report = { tensors: [], nonFinite: null, departure: null, worst: null };
     for (const [name, tensor] of tensors) {
-        const { rows, cols, values } = tensor;
-        const place = (at, rest) => ({ name, token: Math.floor(at / cols), element: at % cols,
+        const { rows, slots, cols, values } = tensor;
+        const place = (at, rest) => ({ name, token: Math.floor(at / cols / slots),
+            slot: slots > 1 ? Math.floor(at / cols) % slots : null, element: at % cols,
             got: values[at], want: null, error: null, ...rest });
         const odd = values.findIndex((x) => !Number.isFinite(x));
         if (odd >= 0) report.nonFinite ??= place(odd);
@@ -67,7 +70,8 @@ export function reportOf(tensors, against, tolerance) {
 /** A report's findings, a line each. */
 export function linesOf({ nonFinite, departure, worst }) {
     const lines = [];
-    const where = ({ token, element }) => `at token ${token}, element ${element}`;
+    const where = ({ token, slot, element }) => `at token ${token}, `
+        + `${slot === null ? '' : `slot ${slot}, `}element ${element}`;
     if (nonFinite) {
         lines.push(`first that is not finite: ${nonFinite.name}, ${where(nonFinite)}: `
             + `${nonFinite.got}`);

@@ -123,6 +123,8 @@ export interface Place {
     /** 'layers.3.qkv': names as in docs/PIPELINE.md. */
     readonly name: string;
     readonly token: number;
+    /** Which of the token's experts, where the tensor has a row for each; else null. */
+    readonly slot: number | null;
     readonly element: number;
     readonly got: number;
     /** Null where nothing was compared. */
@@ -325,7 +327,8 @@ export function parseReply(text: string, options?: {
     tools?: readonly unknown[] | null;
 }): AssistantMessage;
 
-/** Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+/** Rows first .. first + rows - 1 of an intermediate tensor, one for each token; or for each expert
+ *  of each token, one behind the other. */
 export interface Tensor {
     /** As in docs/PIPELINE.md: 'qkv', 'attended' ... */
     readonly name: string;

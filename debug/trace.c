@@ -19,7 +19,7 @@ static bool reserve(trace *t) {
 }
 
 void trace_mark(trace *t, trace_tensor tensor) {
-    if (t->failed) return;
+    if (!t || t->failed) return;
     tensor.list = gpu_record_end(t->g);
     t->failed = !tensor.list || !reserve(t);
     if (t->failed) gpu_list_destroy(t->g, tensor.list);

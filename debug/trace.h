@@ -12,7 +12,8 @@
 typedef struct trace_tensor {
     const char *name;            /* static */
     uint32_t layer;
-    uint32_t first, rows, cols;  /* rows first .. first + rows - 1 of all tokens', f32 */
+    uint32_t first, rows, cols;  /* rows first .. first + rows - 1 of all tokens' */
+    bool is_u32;                 /* else f32 */
     gpu_buffer buffer;           /* holds them from its start */
     gpu_list list;               /* what is to run before it is read; owned */
 } trace_tensor;
@@ -27,7 +28,8 @@ typedef struct trace {
 
 /* Recording begins. trace_free in any case. */
 void trace_begin(trace *t, gpu *g);
-void trace_mark(trace *t, trace_tensor tensor);        /* its list is filled in */
+/* Its list is filled in. NULL: nobody traces. */
+void trace_mark(trace *t, trace_tensor tensor);
 /* Recording ends at the last mark; false: out of memory. */
 bool trace_end(trace *t);
 void trace_free(trace *t);

@@ -35,15 +35,21 @@ enum { RMSNORM_ADD = 1 };
 struct rmsnorm_dims { uint32_t dim, tokens, first, gain, flags; float eps; };
 
 /* flags of matvec and matmul */
-enum { PROJECT_BIAS = 1, PROJECT_ADD = 2 };
+enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
 
-/* matvec: y[y_first + r] = (ADD: y[..] +) sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]).
- * matmul: y[t * y_stride + y_first + r] likewise from x[t, :], t < tokens.
- * bindings: weights [rows, k] r, x [tokens, k] r, vectors f32 r, y w.  k % 32 == 0. */
+/* matvec and matmul: y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[m, r, i]
+ * x[t / share, i] (+ BIAS: vectors[bias + m * rows + r]), t < tokens.  k % 32 == 0.
+ * Dense: m = 0, matrices = share = 1, and matvec has one token. With EXPERTS the rows of y are the
+ * slots, used to a token, m is the slot's expert - first_matrix, and slots with m >= matrices are
+ * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
+ * slot; for matmul what expert_tiles writes, order = 3 tiles.
+ * bindings: weights [matrices, rows, k] r, x r, vectors f32 r, routing u32 r (dense: anything), y
+ * w. */
 struct project_dims {
-    uint32_t rows, k, tokens;    /* tokens: 1 for matvec */
+    uint32_t rows, k, tokens;    /* rows: of one matrix */
     uint32_t y_first, y_stride;
     uint32_t bias, flags;
+    uint32_t matrices, first_matrix, share, order;
 };
 
 /* How one kernel hands x [k] to the next, k % 32 == 0.
@@ -82,6 +88,31 @@ struct linear_dims {
     float eps;
 };
 
+/* route: the `used` largest of each token's router logits (ties: the lower index first; NaN counts
+ * as -infinity), largest first, and the softmax over them.
+ * ids[t, r] = expert, weights[t, r] = exp(logits[t, ids[t, r]] - m) / sum over r of that.
+ * bindings: logits [tokens, experts] r, ids u32 [tokens, used] w, weights [tokens, used] w.
+ * grid: tokens. 1 <= used <= experts. */
+enum { ROUTE_MAX_EXPERTS = 256, ROUTE_MAX_USED = 16 };
+struct route_dims { uint32_t experts, used; };
+
+/* expert_tiles: sorts slots by expert and cuts each expert's slots into tiles of up to `tile`.
+ * routing: [tiles, 3] expert, first, count, and from element 3 * tiles the slots, those of one
+ * expert side by side; a tile's slots are first .. first + count - 1 of these. Tiles that are not
+ * needed have count 0. tiles: expert_tile_count(). experts <= ROUTE_MAX_EXPERTS.
+ * bindings: ids u32 [slots] r, routing u32 [3 * tiles + slots] w. grid: 1. */
+struct expert_tiles_dims { uint32_t slots, experts, tile, tiles; };
+/* The most that `slots` can need: every expert but begins one that is not full. */
+static inline uint32_t expert_tile_count(uint32_t slots, uint32_t experts, uint32_t tile) {
+    return slots / tile + (experts < slots ? experts : slots);
+}
+
+/* combine: y[t, :] = (ADD: itself +) sum over r, in this order, of weights[t, r] times
+ * x[t * used + r, :].
+ * bindings: x [tokens * used, dim] r, weights [tokens, used] r, y [tokens, dim] w. dim % 4 == 0.
+ * grid: ceil(dim / 4 / COMBINE_THREADS), tokens. */
+enum { COMBINE_ADD = 1 };
+struct combine_dims { uint32_t dim, used, tokens, flags; };
 /* A buffer of the cache has kv_count KV heads of a layer, from kv_first on: rows
  * [kv_count, 2, slots] of head_dim elements in the program's KV format, K and V of each head.
  * kernels take the query heads of those KV heads: group = heads / kv_heads of each. */
@@ -149,8 +180,9 @@ struct attention_token_dims {
 struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
+ * SWIGLU_CLAMPED clamps both by limit and adds 1 to up; limit is not read otherwise.
  * bindings: gu r, y [tokens, hidden] w. activation: enum model_activation. */
-struct act_mul_dims { uint32_t hidden, tokens, activation; };
+struct act_mul_dims { uint32_t hidden, tokens, activation; float limit; };
 
 /* nll: nll[first + r] = log(sum_i exp(logits[r, i])) - logits[r, targets[first + r]], r < rows.
  * bindings: logits [rows, vocab] r, targets u32 r, nll f32 w. grid: rows. */

@@ -10,12 +10,15 @@
 #define KERNELS(X)                                                                   \
     X(GATHER,          gather,           gather,           "rrw",    LINK_WEIGHTS)   \
     X(RMSNORM,         rmsnorm,          rmsnorm,          "rrw",    LINK_NOTHING)   \
-    X(MATVEC,          matvec,           matvec,           "rrrw",   LINK_WEIGHTS)   \
-    X(MATMUL,          matmul,           matmul,           "rrrw",   LINK_WEIGHTS)   \
+    X(MATVEC,          matvec,           matvec,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_PROJECT)   \
     X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
     X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
     X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rw",     LINK_FORM)      \
     X(ACT_MUL,         act_mul,          act_mul,          "rw",     LINK_ACTIVATION)\
+    X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
+    X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
+    X(COMBINE,         combine,          combine,          "rrw",    LINK_NOTHING)   \
     X(ARGMAX,          argmax,           argmax,           "rwwww",  LINK_LOGITS)    \
     X(SAMPLE,          sample,           sample,           "rwwww",  LINK_LOGITS)    \
     X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
@@ -36,7 +39,7 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];                /* linked with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[], wgsl_activation[];
+extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
@@ -103,12 +106,27 @@ static const char *const form_stores[X_FORMS] = {
 static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
 static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
+/* What kernels of a link have beside a format; NULL ends it. */
+static const char *const link_sources[LINK_COUNT][3] = {
+    [LINK_PROJECT] = {wgsl_part},
+    [LINK_LOGITS] = {wgsl_logits, wgsl_key},
+    [LINK_KEYS] = {wgsl_key},
+    [LINK_ACTIVATION] = {wgsl_activation},
+    [LINK_HALF] = {wgsl_half},
+};
+
+static bool is_linear(kernel_link link) {
+    return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
+}
+
+static bool reads_weights(kernel_link link) {
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || is_linear(link);
+}
+
 uint32_t kernel_formats(kernel_id id) {
-    static const uint32_t counts[] = {
-        [LINK_NOTHING] = 1, [LINK_WEIGHTS] = FORMAT_COUNT, [LINK_KV] = KV_COUNT,
-        [LINK_LOGITS] = 1, [LINK_ACTIVATION] = 1, [LINK_FORM] = X_FORMS, [LINK_HALF] = 1,
-        [LINK_LINEAR] = FORMAT_COUNT, [LINK_LINEAR_PACKED] = FORMAT_COUNT};
-    return counts[kernels[id].link];
+    kernel_link link = kernels[id].link;
+    return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT
+         : link == LINK_FORM ? X_FORMS : 1;
 }
 
 static bool is_wide(kernel_id id) {
@@ -153,29 +171,25 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     const kernel *k = &kernels[id];
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
-    bool linear = k->link == LINK_LINEAR || k->link == LINK_LINEAR_PACKED;
-    if (linear && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if (is_linear(k->link) && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
     if (k->link == LINK_LINEAR_PACKED) {
         desc.twin = twin_linear_packed;
         add(&t, needs_packed_dot);
     }
     add(&t, k->source);
+    for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
-    if (k->link == LINK_WEIGHTS || linear) {
+    if (is_linear(k->link)) {
+        link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
         linked = formats[format].name;
-        if (linear) link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
-        else link_weights(&t, format);
+    } else if (reads_weights(k->link)) {
+        link_weights(&t, format);
+        linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, kv_sources[format][0]);
         add(&t, kv_sources[format][1]);
         add(&t, wgsl_half);
         linked = kv_names[format];
-    } else if (k->link == LINK_LOGITS) {
-        add(&t, wgsl_logits);
-    } else if (k->link == LINK_ACTIVATION) {
-        add(&t, wgsl_activation);
-    } else if (k->link == LINK_HALF) {
-        add(&t, wgsl_half);
     } else if (k->link == LINK_FORM) {
         add(&t, form_stores[format]);
         linked = form_names[format];

@@ -21,13 +21,20 @@ static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
 /* Rows [first, first + rows) of a matrix, within the binding limit. */
 typedef struct slab { uint32_t first, rows; gpu_binding binding; } slab;
 
-static bool slab_next(op_context o, const matrix *w, slab *s) {
+uint32_t op_slab_rows(uint32_t rows) {
+    uint32_t unit = rows;
+    while (unit % OP_SLAB_ROWS) unit += rows;
+    return unit;
+}
+
+/* The next slab of whole units of rows. */
+static bool slab_next(op_context o, const matrix *w, uint32_t unit, slab *s) {
     uint64_t row_bytes = format_row_bytes(w->format, w->cols);
     uint64_t most = gpu_get_limits(o.g)->binding_bytes / row_bytes;
-    assert(most >= OP_SLAB_ROWS && w->offset_bytes % 256 == 0);
+    assert((most >= unit || most >= w->rows) && w->offset_bytes % 256 == 0);
     s->first += s->rows;
     s->rows = w->rows - s->first;
-    if (s->rows > most) s->rows = (uint32_t)(most / OP_SLAB_ROWS * OP_SLAB_ROWS);
+    if (s->rows > most) s->rows = (uint32_t)(most / unit * unit);
     s->binding = (gpu_binding){w->buffer, w->offset_bytes + s->first * row_bytes,
                                s->rows * row_bytes};
     return s->rows > 0;
@@ -36,7 +43,7 @@ static bool slab_next(op_context o, const matrix *w, slab *s) {
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
                float scale) {
     gpu_program p = program_of(o, KERNEL_GATHER, w->format);
-    for (slab s = {0}; slab_next(o, w, &s);) {
+    for (slab s = {0}; slab_next(o, w, OP_SLAB_ROWS, &s);) {
         struct gather_dims dims = {s.rows, w->cols, tokens, s.first, scale};
         gpu_binding bindings[] = {s.binding, whole(ids), whole(y)};
         gpu_dispatch(o.g, p, bindings, 3, &dims, sizeof dims,
@@ -52,23 +59,34 @@ static uint32_t matvec_rows(uint32_t k) {
     return MATVEC_THREADS / lanes * MATVEC_ROWS;
 }
 
+/* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
+static void project_slab(op_context o, kernel_id kernel, weight_format format,
+                         const gpu_binding *bindings, const struct project_dims *dims) {
+    bool has_experts = dims->flags & PROJECT_EXPERTS;
+    uint32_t across = ceil_div(dims->rows, MATMUL_ROWS), deep = 1;
+    uint32_t down = has_experts ? dims->order / 3 : ceil_div(dims->tokens, MATMUL_TOKENS);
+    if (kernel == KERNEL_MATVEC) {
+        uint32_t groups = ceil_div(dims->rows, matvec_rows(dims->k));
+        down = ceil_div(groups, gpu_get_limits(o.g)->grid);
+        across = ceil_div(groups, down);
+        deep = dims->tokens;
+    }
+    gpu_dispatch(o.g, program_of(o, kernel, format), bindings, 5, dims, sizeof *dims, across, down,
+                 deep);
+}
+
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add) {
-    bool is_matvec = tokens == 1;
-    gpu_program p = program_of(o, is_matvec ? KERNEL_MATVEC : KERNEL_MATMUL, w->format);
-    assert(tokens > 0 && (is_matvec || y_stride >= w->rows));
-    uint32_t grid = gpu_get_limits(o.g)->grid;
-    for (slab s = {0}; slab_next(o, w, &s);) {
-        struct project_dims dims = {
+    assert(tokens > 0 && (tokens == 1 || y_stride >= w->rows));
+    for (slab s = {0}; slab_next(o, w, OP_SLAB_ROWS, &s);) {
+        const struct project_dims dims = {
             .rows = s.rows, .k = w->cols, .tokens = tokens,
             .y_first = y_first + s.first, .y_stride = y_stride,
             .bias = bias == OP_NO_BIAS ? 0 : bias + s.first,
-            .flags = (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS) | (add ? PROJECT_ADD : 0)};
-        gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y)};
-        uint32_t groups = ceil_div(s.rows, is_matvec ? matvec_rows(w->cols) : MATMUL_ROWS);
-        uint32_t down = is_matvec ? ceil_div(groups, grid) : ceil_div(tokens, MATMUL_TOKENS);
-        uint32_t across = is_matvec ? ceil_div(groups, down) : groups;
-        gpu_dispatch(o.g, p, bindings, 4, &dims, sizeof dims, across, down, 1);
+            .flags = (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS) | (add ? PROJECT_ADD : 0),
+            .matrices = 1, .share = 1};
+        gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(vectors), whole(y)};
+        project_slab(o, tokens == 1 ? KERNEL_MATVEC : KERNEL_MATMUL, w->format, bindings, &dims);
     }
 }
 
@@ -107,7 +125,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
                 kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
     gpu_program p = program_of(o, ids[form][wide], w->format);
     const struct linear_dims all = dims;
-    for (slab s = {0}; slab_next(o, w, &s);) {
+    for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
         dims.rows = act ? all.rows : s.rows;
         dims.y_first = all.y_first + s.first;
@@ -117,6 +135,66 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
         spread(o, ceil_div(dims.rows, LINEAR_ROWS), &across, &down);
         gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims, across, down, 1);
     }
+}
+
+/* ---- experts */
+
+void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
+              uint32_t tokens, struct route_dims dims) {
+    assert(dims.experts <= ROUTE_MAX_EXPERTS && dims.used <= ROUTE_MAX_USED);
+    assert(dims.used > 0 && dims.used <= dims.experts);
+    gpu_binding bindings[] = {whole(logits), whole(ids), whole(weights)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ROUTE, 0), bindings, 3, &dims, sizeof dims, tokens, 1,
+                 1);
+}
+
+uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
+    return 3 * expert_tile_count(slots, experts, MATMUL_TOKENS) + slots;
+}
+
+/* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
+ * part: measured on an H200, 4 to 5 of 32 experts and 7 of 8. */
+enum { EXPERTS_MATVEC_SLOTS = 3 };
+
+bool op_sorts_experts(uint32_t slots, uint32_t experts) {
+    return slots > EXPERTS_MATVEC_SLOTS * experts;
+}
+
+void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
+                     uint32_t experts) {
+    assert(experts <= ROUTE_MAX_EXPERTS);
+    struct expert_tiles_dims dims = {slots, experts, MATMUL_TOKENS,
+                                     expert_tile_count(slots, experts, MATMUL_TOKENS)};
+    gpu_binding bindings[] = {whole(ids), whole(routing)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_EXPERT_TILES, 0), bindings, 2, &dims, sizeof dims, 1, 1,
+                 1);
+}
+
+void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                        const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors,
+                        uint32_t bias, const op_experts *e) {
+    uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
+    bool is_matvec = !op_sorts_experts(slots, e->experts);
+    assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
+    for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
+        const struct project_dims dims = {
+            .rows = rows, .k = w->cols, .tokens = slots, .y_first = y_first, .y_stride = y_stride,
+            .bias = bias == OP_NO_BIAS ? 0 : bias + s.first,
+            .flags = PROJECT_EXPERTS | (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS),
+            .matrices = s.rows / rows, .first_matrix = s.first / rows, .share = e->share,
+            .order = 3 * expert_tile_count(slots, e->experts, MATMUL_TOKENS)};
+        gpu_binding bindings[] = {s.binding, whole(x), whole(vectors),
+                                  whole(is_matvec ? e->ids : e->routing), whole(y)};
+        project_slab(o, is_matvec ? KERNEL_MATVEC : KERNEL_MATMUL, w->format, bindings, &dims);
+    }
+}
+
+void op_combine(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer weights,
+                struct combine_dims dims) {
+    assert(dims.dim % 4 == 0);
+    gpu_binding bindings[] = {whole(x), whole(weights), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_COMBINE, 0), bindings, 3, &dims, sizeof dims,
+                 ceil_div(dims.dim / 4, COMBINE_THREADS), dims.tokens, 1);
 }
 
 /* ---- vectors */

@@ -37,6 +37,9 @@ typedef struct kv_slabs {
  * That keeps their offsets aligned, rows being multiples of 16 bytes and offsets of 256, and runs
  * of a projection's output whole. */
 enum { OP_SLAB_ROWS = 32 };
+/* Where the rows are those of experts, so many each, slabs start at multiples of this: whole
+ * experts. */
+uint32_t op_slab_rows(uint32_t rows);
 
 /* y[t, :] = W[ids[t], :] * scale */
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
@@ -49,6 +52,38 @@ void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
  * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
                 gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+
+/* ---- mixture of experts: a token goes through `used` of them, one a slot */
+
+/* ids, weights [tokens, used]: the experts of each token and their shares, by logits [tokens,
+ * experts]. */
+void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
+              uint32_t tokens, struct route_dims dims);
+/* Whether so many slots are sorted by expert, for tiles; few go one by one. */
+bool op_sorts_experts(uint32_t slots, uint32_t experts);
+/* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
+ * op_routing_words(). */
+void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
+                     uint32_t experts);
+uint32_t op_routing_words(uint32_t slots, uint32_t experts);
+
+typedef struct op_experts {
+    uint32_t experts, used;
+    uint32_t share;              /* slots of a row of x: used, or 1 */
+    gpu_buffer ids;              /* u32 [tokens, used] */
+    gpu_buffer routing;          /* used where op_sorts_experts() */
+} op_experts;
+
+/* y[s * y_stride + y_first + r] = W[e, r, :] . x[s / share, :] + bias[e, r] for slot s of expert e,
+ * s < tokens * used. w: [experts, rows, cols], its `rows` those of all experts; bias: element of
+ * vectors where [experts, rows] start, or OP_NO_BIAS. */
+void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                        const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors,
+                        uint32_t bias, const op_experts *e);
+/* y[t, :] = (COMBINE_ADD: itself +) sum over r of weights[t, r] x[t * used + r, :] */
+void op_combine(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer weights,
+                struct combine_dims dims);
+
 /* kv_first and kv_count of dims are the operation's to fill. */
 void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gpu_buffer vectors,
                 gpu_buffer qkv, struct rope_kv_dims dims);

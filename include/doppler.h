@@ -248,7 +248,8 @@ doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t cou
 
 #define DOPPLER_NO_LAYER UINT32_MAX
 
-/* Rows first .. first + rows - 1, one for each token, of an intermediate tensor. */
+/* Rows first .. first + rows - 1 of an intermediate tensor, one for each token; or for each expert
+ * of each token, one behind the other. */
 typedef struct doppler_tensor {
     const char *name;            /* "qkv": as in docs/PIPELINE.md; static */
     uint32_t layer;              /* or DOPPLER_NO_LAYER */

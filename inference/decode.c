@@ -84,7 +84,7 @@ static void gate(const doppler_session *s, const projection *p) {
     }
     project(s, p, b->gate_up, b->hidden_form, b->x_form, 0, LINEAR_NORM);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
-               (struct act_mul_dims){m->hidden, 1, m->activation});
+               (struct act_mul_dims){m->hidden, 1, m->activation, 0});
     to_form(s, b->hidden_form, b->activated, m->hidden, OP_NO_BIAS);
 }
 

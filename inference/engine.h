@@ -48,8 +48,13 @@ typedef struct session_buffers {
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
     gpu_buffer attended;         /* [chunk, heads * head_dim] */
     gpu_buffer partial;          /* [splits, heads, head_dim + 2] */
-    gpu_buffer gate_up;          /* [chunk, 2 * hidden] */
-    gpu_buffer activated;        /* [chunk, hidden] */
+    gpu_buffer gate_up;          /* [chunk, slots of a token, 2 * hidden]; a dense model has one */
+    gpu_buffer activated;        /* [chunk, slots, hidden] */
+    gpu_buffer router;           /* [chunk, experts]; a word each where there are no experts: */
+    gpu_buffer experts;          /* [chunk, used] u32: of each token, one a slot */
+    gpu_buffer expert_weights;   /* [chunk, used] */
+    gpu_buffer routing;          /* u32: slots by expert, see expert_tiles of gpu/dims.h */
+    gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
@@ -215,6 +220,11 @@ void decode_head(const doppler_session *s);
  * UNSUPPORTED when one of them is wrong (it stays untrusted), or a failure. */
 doppler_status selftest_start(doppler_session *s, bool *started, doppler_done_fn done,
                               void *user);
+/* ---- moe.c */
+
+/* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
+void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_buffer y,
+                 bool add);
 
 /* ---- session.c */
 

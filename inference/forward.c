@@ -3,7 +3,8 @@
  *
  *   x = embedding[ids] * embedding_scale
  *   each layer:  x += P(attn_out(attention(rope(N(qkv(norm(x)))))))
- *                x += P(down(act(gate) * up)),  gate, up = gate_up(norm(x))
+ *                x += P(down(act(gate) * up)),  gate, up = gate_up(norm(x)); or through experts,
+ *                moe.c
  *   logits = head(norm(x))
  *
  * N: norms of q and k, P: norms behind attention and feed-forward; both only in some models.
@@ -14,7 +15,7 @@
 /* Rows [first, first + rows) of a tensor are complete: what follows may overwrite them. */
 static void mark(const doppler_session *s, const char *name, uint32_t layer, uint32_t first,
                  gpu_buffer buffer, uint32_t rows, uint32_t cols) {
-    if (s->trace) trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, buffer, 0});
+    trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, false, buffer, 0});
 }
 
 static void project(const doppler_session *s, const projection *p, gpu_buffer y,
@@ -63,6 +64,25 @@ static void attention(const doppler_session *s, uint32_t layer, uint32_t tokens)
                      .scale = m->attention_scale});
 }
 
+/* x += P(down(act(gate) * up)), from the norm of x */
+static void feed_forward(const doppler_session *s, uint32_t layer, uint32_t tokens) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const session_buffers *b = &s->buffers;
+    if (m->experts) {
+        bool plain = w->ffn_post_norm == OP_NO_BIAS;
+        moe_forward(s, layer, tokens, plain ? b->x : b->normed, plain);
+        if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, 0, tokens, RMSNORM_ADD);
+        return;
+    }
+    project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
+    mark(s, "gate_up", layer, 0, b->gate_up, tokens, 2 * m->hidden);
+    op_act_mul(session_ops(s), b->activated, b->gate_up,
+               (struct act_mul_dims){m->hidden, tokens, m->activation, m->activation_limit});
+    mark(s, "activated", layer, 0, b->activated, tokens, m->hidden);
+    join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
+}
+
 static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
     const model_config *m = &s->model->manifest.model;
     const layer_weights *w = &s->model->weights.layers[index];
@@ -81,12 +101,7 @@ static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
 
     norm(s, b->normed, b->x, w->ffn_norm, 0, tokens, 0);
     mark(s, "ffn_norm", index, 0, b->normed, tokens, m->dim);
-    project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
-    mark(s, "gate_up", index, 0, b->gate_up, tokens, 2 * m->hidden);
-    op_act_mul(session_ops(s), b->activated, b->gate_up,
-               (struct act_mul_dims){m->hidden, tokens, m->activation});
-    mark(s, "activated", index, 0, b->activated, tokens, m->hidden);
-    join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
+    feed_forward(s, index, tokens);
     mark(s, "residual", index, 0, b->x, tokens, m->dim);
 }
 

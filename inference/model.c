@@ -52,7 +52,7 @@ static doppler_status compile_model(doppler_model *m) {
         const rdrr_tensor *t = &m->manifest.tensors[i];
         if (roles[t->role].matrix) m->formats |= 1u << t->format;
     }
-    program_want wants[4 + 2 * FORMAT_COUNT + 1];
+    program_want wants[8 + 2 * FORMAT_COUNT];
     size_t count = 0;
     wants[count++] = (program_want){KERNEL_RMSNORM, 0};
     wants[count++] = (program_want){KERNEL_ACT_MUL, 0};
@@ -64,6 +64,11 @@ static doppler_status compile_model(doppler_model *m) {
         wants[count++] = (program_want){KERNEL_MATVEC, f};
         wants[count++] = (program_want){KERNEL_MATMUL, f};
     }
+    if (m->manifest.model.experts) {
+        wants[count++] = (program_want){KERNEL_ROUTE, 0};
+        wants[count++] = (program_want){KERNEL_EXPERT_TILES, 0};
+        wants[count++] = (program_want){KERNEL_COMBINE, 0};
+    }
     m->waiting++;
     doppler_status status = programs_compile(m->d, wants, count, programs_done, m);
     if (status) m->waiting--;
@@ -72,8 +77,6 @@ static doppler_status compile_model(doppler_model *m) {
 
 /* What the format allows and the kernels cannot do. */
 static doppler_status check_kernels(error *e, const model_config *m) {
-    if (m->experts || m->attention_sinks || m->activation == ACTIVATION_SWIGLU_CLAMPED)
-        return fail(e, DOPPLER_UNSUPPORTED, "a model of architecture %s", m->architecture);
     if (attention_fits(m->heads, m->kv_heads, m->head_dim)) return DOPPLER_OK;
     return fail(e, DOPPLER_UNSUPPORTED, "attention with %" PRIu32 " heads, %" PRIu32 " kv_heads "
                 "and head_dim %" PRIu32 ": head_dim must be a multiple of 8, at most %d, and a "

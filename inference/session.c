@@ -29,11 +29,17 @@ static uint64_t rope_bytes(const doppler_session *s, layer_kind kind) {
                                    : sizeof(float);
 }
 
-/* The largest chunk whose activations a device can bind, at most `wanted`. */
+/* Rows of a token's feed-forward: one for each expert that it goes through. */
+static uint32_t token_slots(const model_config *m) { return m->experts ? m->experts_used : 1; }
+
+/* The largest chunk whose activations a device can bind and dispatch, at most `wanted`. */
 static uint32_t fitting_chunk(const doppler_session *s, uint32_t wanted) {
     const model_config *m = &s->model->manifest.model;
-    const uint64_t widths[] = {m->dim, ((uint64_t)m->heads + 2 * m->kv_heads) * m->head_dim,
-                               2 * (uint64_t)m->hidden};
+    uint64_t slots = token_slots(m);
+    const uint64_t widths[] = {m->dim * slots, slots * 2 * m->hidden,
+                               ((uint64_t)m->heads + 2 * m->kv_heads) * m->head_dim};
+    uint32_t grid = gpu_get_limits(s->model->d->g)->grid;   /* a workgroup for each row */
+    wanted = min_u32(wanted, grid / (uint32_t)slots);
     uint64_t most = gpu_get_limits(s->model->d->g)->binding_bytes / sizeof(float);
     for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
         while (wanted > 1 && wanted * widths[i] > most) wanted = (wanted + 1) / 2;
@@ -91,6 +97,8 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
     uint64_t kv_dim = (uint64_t)m->kv_heads * m->head_dim;
     uint32_t splits = max_u32(s->splits[LAYER_FULL], s->splits[LAYER_SLIDING]);
+    uint64_t slots = chunk * token_slots(m), routed = m->experts ? slots : 1;
+    uint64_t routing = m->experts ? op_routing_words((uint32_t)slots, m->experts) : 1;
     const gpu_buffer_desc fixed[SESSION_BUFFERS] = {
         {sizeof(step_state), "state"},
         {chunk * 4, "ids"},
@@ -103,8 +111,13 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * (q_dim + 2 * kv_dim) * f, "qkv"},
         {chunk * q_dim * f, "attended"},
         {(uint64_t)splits * m->heads * (m->head_dim + 2) * f, "partial"},
-        {chunk * 2 * m->hidden * f, "gate_up"},
-        {chunk * m->hidden * f, "activated"},
+        {slots * 2 * m->hidden * f, "gate_up"},
+        {slots * m->hidden * f, "activated"},
+        {(m->experts ? chunk * m->experts : 1) * f, "router"},
+        {routed * 4, "experts"},
+        {routed * f, "expert_weights"},
+        {routing * 4, "routing"},
+        {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
         {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
         {form_bytes(m->dim), "x form"},
@@ -308,9 +321,7 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     const model_config *c = &m->manifest.model;
     s->model = m;
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
-    uint32_t grid = gpu_get_limits(m->d->g)->grid;      /* a workgroup for each token */
-    s->chunk = min_u32(min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context), grid);
-    s->chunk = fitting_chunk(s, s->chunk);
+    s->chunk = fitting_chunk(s, min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context));
     s->precision = o.precision;
     s->plain = c->experts > 0;
     s->form = decode_form(m, o.precision);

@@ -30,10 +30,20 @@ static void finish(struct trace_pass *p, doppler_status status) {
 
 static void next(struct trace_pass *p);
 
+/* Small integers are handed out as floats, exactly. */
+static void to_floats(float *data, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t number;
+        memcpy(&number, &data[i], sizeof number);
+        data[i] = (float)number;
+    }
+}
+
 static void was_read(doppler_status status, void *user) {
     struct trace_pass *p = user;
     doppler *d = p->s->model->d;
     const trace_tensor *t = &p->t.tensors[p->at++];
+    if (!status && t->is_u32) to_floats(p->data, (size_t)t->rows * t->cols);
     const doppler_tensor seen = {t->name, t->layer, t->first, t->rows, t->cols, p->data};
     if (status) fail(&d->error, status, "%s", gpu_message(d->g));
     else if (p->cancelled || !p->tensor(&seen, p->user)) status = DOPPLER_CANCELLED;

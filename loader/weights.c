@@ -127,8 +127,10 @@ static doppler_status plan_part(planner *p, const group *g, uint32_t i, uint32_t
     out->bias[n] = has_bias ? (uint32_t)p->vector_elements : OP_NO_BIAS;
     out->rows += part_rows;
     if (has_bias) p->vector_elements += (uint64_t)experts * part_rows;
-    doppler_status status = check_slab(p, g->label, layer, experts > 1 ? part_rows : OP_SLAB_ROWS,
-                                       row_bytes);
+    bool is_expert = model_role_in_expert(&p->m->model, g->matrix[i]);
+    doppler_status status =
+        check_slab(p, g->label, layer, is_expert ? op_slab_rows(part_rows) : OP_SLAB_ROWS,
+                   row_bytes);
     return status ? status : new_buffer(p, experts * part_rows * row_bytes, g->label, layer);
 }
 

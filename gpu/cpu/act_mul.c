@@ -10,6 +10,7 @@ void twin_act_mul(const gpu_call *call) {
         const float *gate = (const float *)call->buffer[0] + (size_t)t * 2 * d->hidden;
         const float *up = gate + d->hidden;
         float *y = (float *)call->buffer[1] + (size_t)t * d->hidden;
-        for (uint32_t i = 0; i < d->hidden; i++) y[i] = activate(d->activation, gate[i]) * up[i];
+        for (uint32_t i = 0; i < d->hidden; i++)
+            y[i] = activate(d->activation, gate[i], up[i], d->limit);
     }
 }

@@ -31,7 +31,7 @@ static float row_value(const gpu_call *call, x_form form, float scale, uint32_t 
     if (d->flags & LINEAR_ACT) {
         float up = scale * row_dot(call, form, d->up + r);
         if (d->flags & LINEAR_BIAS) up += bias[d->up + r];
-        return activate(d->activation, v) * up;
+        return activate(d->activation, v, up, 0);
     }
     float *y = (float *)call->buffer[3] + d->y_first + r;
     if (d->flags & LINEAR_ADD) v += *y;

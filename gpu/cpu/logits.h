@@ -1,16 +1,15 @@
 /* logits.h - what argmax.c and sample.c share: twin of gpu/wgsl/logits.wgsl. A logit is handled as
- * a key, a u32 in the same order; NaN counts as -infinity. */
+ * a key. */
 #ifndef GPU_CPU_LOGITS_H
 #define GPU_CPU_LOGITS_H
 
+#include "gpu/cpu/key.h"
 #include "gpu/dims.h"
 #include "gpu/gpu.h"
 
 #include <assert.h>
-#include <string.h>
 
 enum { LOGITS_THREADS = 256 };       /* of the WGSL's workgroup */
-enum { KEY_MINUS_INFINITY = 0x007FFFFF };
 
 /* One row of logits after penalties. */
 typedef struct logits_row {
@@ -32,26 +31,11 @@ static inline logits_row logits_row_of(const gpu_call *call, uint32_t row) {
 /* Keskar et al. 2019, section 4.1: a token that occurred has its logit divided by the penalty, or
  * multiplied if it is not positive. */
 static inline uint32_t logits_key(const logits_row *r, uint32_t i) {
-    uint32_t bits = r->bits[i], magnitude = bits & 0x7FFFFFFF;
-    if (magnitude > 0x7F800000) return KEY_MINUS_INFINITY;
-    if (r->counts && magnitude != 0x7F800000 && r->counts[i] > 0) {
-        float x;
-        memcpy(&x, &bits, sizeof x);
-        x = (x > 0 ? x / r->repetition_penalty : x * r->repetition_penalty) - r->presence_penalty;
-        memcpy(&bits, &x, sizeof x);
-    }
-    if (bits == 0x80000000) bits = 0;                /* -0 equals 0 */
-    return bits & 0x80000000 ? ~bits : bits | 0x80000000;
-}
-
-/* The value of a key, kept so far from the largest float that differences stay finite. */
-static inline float logits_value(uint32_t key) {
-    uint32_t bits = key & 0x80000000 ? key & 0x7FFFFFFF : ~key, magnitude = bits & 0x7FFFFFFF;
-    if (magnitude > 0x7E967699) magnitude = 0x7E967699;          /* 1e38 */
-    bits = magnitude | (bits & 0x80000000);
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    uint32_t bits = r->bits[i];
+    if (!r->counts || r->counts[i] == 0 || (bits & 0x7FFFFFFF) >= 0x7F800000) return key_of(bits);
+    float x = float_of_bits(bits);
+    x = (x > 0 ? x / r->repetition_penalty : x * r->repetition_penalty) - r->presence_penalty;
+    return key_of(bits_of_float(x));
 }
 
 /* The last act: the id goes where dims.flags say. */

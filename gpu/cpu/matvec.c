@@ -1,20 +1,27 @@
 /* matvec.c - twin of gpu/wgsl/matvec.wgsl. */
 #include "gpu/cpu/project.h"
 #include "gpu/cpu/twins.h"
+#include "gpu/dims.h"
 
-/* y[y_first + r] = (ADD: itself +) sum_i W[r, i] x[i] (+ BIAS). W [rows, k], x [k]. */
+/* Slots of one expert that are taken together: its rows are decoded once for them. */
+enum { TOGETHER = 32 };
+
+/* y[s, r] = (ADD: itself +) sum_i W[m, r, i] x[s / share, i] (+ BIAS) for the slots s of every
+ * expert that is bound; dense: one slot, one matrix. */
 void twin_matvec(const gpu_call *call) {
     const struct project_dims *d = call->dims;
-    const float *x = call->buffer[1];
-    float *y = (float *)call->buffer[3] + d->y_first;
-    float w[WEIGHTS_PART];
-    for (uint32_t r = 0; r < d->rows; r++) {
-        float lane[DOT_LANES] = {0};
-        for (uint32_t i = 0; i < d->k; i += WEIGHTS_PART) {
-            uint32_t n = project_part(d, i);
-            weights_decode_part(call->format, project_row(call, r), d->k, i, n, w);
-            dot_accumulate(lane, w, x + i, n);
+    const uint32_t *experts = call->buffer[3];
+    if (!(d->flags & PROJECT_EXPERTS)) {
+        project_tokens(call, 0, NULL, 0, d->tokens);
+        return;
+    }
+    for (uint32_t m = 0; m < d->matrices; m++) {
+        uint32_t list[TOGETHER], count = 0;
+        for (uint32_t s = 0; s < d->tokens; s++) {
+            if (experts[s] - d->first_matrix == m) list[count++] = s;
+            if (count < TOGETHER && s + 1 < d->tokens) continue;
+            project_tokens(call, m, list, 0, count);
+            count = 0;
         }
-        project_store(call, r, dot_fold(lane), y + r);
     }
 }

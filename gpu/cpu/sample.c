@@ -17,7 +17,7 @@ typedef struct keep {
 
 /* round(UNIT exp((x - top) / temperature)) */
 static uint32_t mass_of(const keep *k, uint32_t key) {
-    float d = logits_value(key) - k->top;
+    float d = key_value(key) - k->top;
     if (d >= 0) return (uint32_t)UNIT;
     if (d < -64.0f * k->temperature) return 0;
     return (uint32_t)(expf(d / k->temperature) * UNIT + 0.5f);
@@ -79,7 +79,7 @@ static uint32_t draw(const gpu_call *call, uint32_t row) {
         uint32_t key = logits_key(&k.row, i);
         if (key > top) top = key;
     }
-    k.top = logits_value(top);
+    k.top = key_value(top);
     k.temperature = state->temperature > 1e-6f ? state->temperature : 1e-6f;
     if (state->top_k > 0 && state->top_k < d->vocab) {
         uint32_t key = threshold(&k, false, state->top_k);

@@ -11,7 +11,7 @@
 // Source: Shazeer 2020, equation 6.
 const WG: u32 = 64u;
 
-struct Dims { hidden: u32, tokens: u32, activation: u32 }
+struct Dims { hidden: u32, tokens: u32, activation: u32, limit: f32 }
 @group(0) @binding(0) var<storage, read> gu: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<uniform> dims: Dims;
@@ -23,5 +23,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     if (i >= quads) { return; }
     let gate = gu[2u * group.y * quads + i];
     let up = gu[(2u * group.y + 1u) * quads + i];
-    y[group.y * quads + i] = activate(dims.activation, gate) * up;
+    y[group.y * quads + i] = activate(dims.activation, gate, up, dims.limit);
 }

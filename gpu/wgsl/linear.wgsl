@@ -101,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (is_act) {
             var second = scale * dots4(4u * t, R + 1u);
             if ((dims.flags & BIAS) != 0u) { second += vector4(dims.bias + dims.up + r); }
-            v = activate(dims.activation, v) * second;
+            v = activate(dims.activation, v, second, 0.0);   // none that is clamped
         }
         for (var i = 0u; i < 4u; i++) {
             if (r + i >= dims.rows) {

@@ -8,14 +8,12 @@
 //   4        ring    u32   [ring_size]                                   write (ADVANCE)
 //   5        dims    uniform
 //
-// A logit is handled as a key: a u32 in the same order, made from its bits, so that NaN and
-// infinity need no arithmetic, ties are exact, and thresholds can be found digit by digit.
-// Twin: gpu/cpu/logits.h.
+// A logit is handled as a key (key.wgsl, linked too), so that thresholds can be found digit by
+// digit. Twin: gpu/cpu/logits.h.
 const WG: u32 = 256u;
 const BATCH: u32 = 8u;
 const ADVANCE: u32 = 1u;
 const PENALIZE: u32 = 2u;
-const KEY_MINUS_INFINITY: u32 = 0x007FFFFFu;         // NaN counts as this, too
 
 struct Dims { vocab: u32, stride: u32, rows: u32, tokens: u32, ring_size: u32, flags: u32 }
 struct State {
@@ -32,16 +30,11 @@ struct State {
 
 // The key of a logit by its bits, after penalties; n: how often the token occurred. Keskar et al.
 // 2019, section 4.1: what occurred is divided by the penalty, or multiplied if it is not positive.
-fn key_of(given: u32, n: u32) -> u32 {
-    var bits = given;
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) { return KEY_MINUS_INFINITY; }
-    if (n > 0u && (bits & 0x7FFFFFFFu) != 0x7F800000u) {
-        let x = bitcast<f32>(bits);
-        let p = state.repetition_penalty;
-        bits = bitcast<u32>(select(x * p, x / p, x > 0.0) - state.presence_penalty);
-    }
-    if (bits == 0x80000000u) { bits = 0u; }          // -0 equals 0
-    return select(bits | 0x80000000u, ~bits, (bits & 0x80000000u) != 0u);
+fn key_of(bits: u32, n: u32) -> u32 {
+    if (n == 0u || (bits & 0x7FFFFFFFu) >= 0x7F800000u) { return float_key(bits); }
+    let x = bitcast<f32>(bits);
+    let p = state.repetition_penalty;
+    return float_key(bitcast<u32>(select(x * p, x / p, x > 0.0) - state.presence_penalty));
 }
 
 fn logit_key(row: u32, i: u32) -> u32 {
@@ -66,13 +59,6 @@ fn logit_keys(row: u32, i: u32) -> array<u32, BATCH> {
         keys[j] = select(key_of(keys[j], n[j]), 0u, i + j * WG > last);
     }
     return keys;
-}
-
-// The value of a key, kept so far from the largest f32 that differences stay finite.
-fn key_value(key: u32) -> f32 {
-    let bits = select(~key, key & 0x7FFFFFFFu, (key & 0x80000000u) != 0u);
-    let magnitude = min(bits & 0x7FFFFFFFu, 0x7E967699u);        // 1e38
-    return bitcast<f32>(magnitude | (bits & 0x80000000u));
 }
 
 // The last act of one thread.

@@ -1,7 +1,8 @@
 // counted_device.mjs - a GPUDevice that counts what is made through it.
 
 /** A stand-in for device, and the objects created through it by kind: buffer, bindGroup,
- *  computePipelineAsync ..., computePass, commandBuffer. Tests may replace members in `instead`.
+ *  computePipelineAsync ..., computePass, commandBuffer; also copy (of a buffer, without which
+ *  nothing can be read back) and indirectDispatch. Tests may replace members in `instead`.
  *  @param {GPUDevice} device
  *  @returns {{device: GPUDevice, counts: Record<string, number>, reset: () => void}} */
 export function countedDevice(device, instead = {}) {
@@ -23,9 +24,19 @@ export function countedDevice(device, instead = {}) {
             count('commandEncoder');
             const encoder = device.createCommandEncoder(...args);
             return wrap(encoder, {
-                beginComputePass(...pass) {
+                beginComputePass(...options) {
                     count('computePass');
-                    return encoder.beginComputePass(...pass);
+                    const pass = encoder.beginComputePass(...options);
+                    return wrap(pass, {
+                        dispatchWorkgroupsIndirect(...dispatch) {
+                            count('indirectDispatch');
+                            pass.dispatchWorkgroupsIndirect(...dispatch);
+                        },
+                    });
+                },
+                copyBufferToBuffer(...copy) {
+                    count('copy');
+                    encoder.copyBufferToBuffer(...copy);
                 },
                 finish(...finish) {
                     count('commandBuffer');

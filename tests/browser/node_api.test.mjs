@@ -8,7 +8,8 @@ import { Doppler, DopplerError } from '../../browser/doppler.js';
 import { serve } from '../../tools/serve.mjs';
 import { openTestDevice } from '../device.mjs';
 import { countedDevice } from './counted_device.mjs';
-import { brokenPackages, micro, prompts, removeBrokenPackages, root, sliding } from './packages.mjs';
+import { brokenPackages, experts, micro, prompts, removeBrokenPackages, root, sliding }
+    from './packages.mjs';
 
 const [golden] = prompts;
 const exact = { kv: 'f32', precision: 'exact' };
@@ -63,6 +64,20 @@ function opened(device) {
     });
     after(() => context.doppler.close());
     return context;
+}
+
+// A Doppler on a test device that counts.
+async function openCounted() {
+    const opened = await openTestDevice();
+    const { device, counts, reset } = countedDevice(opened.device);
+    const adapter = { info: opened.adapter, features: device.features, limits: device.limits,
+        requestDevice: async () => device };
+    const navigator = { gpu: { requestAdapter: async () => adapter,
+        wgslLanguageFeatures: opened.languageFeatures } };
+    Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true });
+    const doppler = await Doppler.open({ device: 'gpu' });
+    delete globalThis.navigator;
+    return { doppler, counts, reset };
 }
 
 describe('cpu', () => {
@@ -366,23 +381,38 @@ describe('gpu', () => {
 
     test('a token makes an encoder, a pass and a command buffer, nothing else', async (t) => {
         if (c.skip) return t.skip(c.skip);
-        const opened = await openTestDevice();
-        const { device, counts, reset } = countedDevice(opened.device);
-        const adapter = { info: opened.adapter, features: device.features, limits: device.limits,
-            requestDevice: async () => device };
-        const navigator = { gpu: { requestAdapter: async () => adapter,
-            wgslLanguageFeatures: opened.languageFeatures } };
-        Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true });
-        const doppler = await Doppler.open({ device: 'gpu' });
-        delete globalThis.navigator;
+        const { doppler, counts, reset } = await openCounted();
         const session = (await doppler.load(micro)).session(exact);
         const tale = session.generate(golden.text, { maxTokens: 32 });
         for await (const text of tale) if (text && tale.ids.length < 16) reset();
         const kinds = Object.keys(counts).sort();
-        assert.deepEqual(kinds, ['commandBuffer', 'commandEncoder', 'computePass']);
+        assert.deepEqual(kinds, ['commandBuffer', 'commandEncoder', 'computePass', 'copy']);
         assert.ok(counts.computePass <= 24 && counts.commandBuffer === counts.computePass);
+        assert.ok(counts.copy <= counts.computePass);
         await doppler.close();
     });
+
+    // A step that had to know its experts on the way would be more than one pass.
+    for (const name of ['mixtral', 'gptoss']) {
+        test(`${name}: a step is one pass, without a read-back or indirect dispatch`, async (t) => {
+            if (c.skip) return t.skip(c.skip);
+            const { doppler, counts, reset } = await openCounted();
+            const [, prompt] = experts(name).prompts;
+            const model = await doppler.load(experts(name).pack);
+            const session = model.session({ ...exact, chunk: 16, checkpoints: 0 });
+            await idsOf(session.generate(prompt.ids, { maxTokens: 8 }));
+            const prefills = Math.ceil(prompt.ids.length / 16);
+            assert.ok(prefills > 4);
+            reset();
+            const ids = await idsOf(session.generate(prompt.ids.toReversed(), { maxTokens: 8 }));
+            assert.equal(ids.length, 8);
+            assert.equal(counts.computePass, counts.commandBuffer);
+            assert.ok(counts.computePass <= prefills + 8, `${counts.computePass} passes`);
+            assert.ok(counts.copy <= counts.computePass - (prefills - 1), `${counts.copy} copies`);
+            assert.equal(counts.indirectDispatch, undefined);
+            await doppler.close();
+        });
+    }
 
     test('a broken package is refused, and closing while generating waits', async (t) => {
         if (c.skip) return t.skip(c.skip);

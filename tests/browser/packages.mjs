@@ -13,6 +13,12 @@ export const micro = converted(checkpoint, 'micro-llama3', 'keep');
 export const sliding = () => converted(windows, 'micro-gemma3', 'keep');
 export const { prompts } = golden(checkpoint);
 
+/** A micro model with experts: its package and its golden's prompts. */
+export function experts(name) {
+    const from = join(root, 'tests', 'fixtures', 'micro', name);
+    return { pack: converted(from, `micro-${name}`, 'keep'), prompts: golden(from).prompts };
+}
+
 /** The micro model with one weight of layer 1 that is not a number: row 5 of its up projection. */
 export function poisoned() {
     const folder = join(root, 'build', 'models', `poisoned-${process.pid}`);

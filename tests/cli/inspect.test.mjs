@@ -1,4 +1,4 @@
-// inspect of every family and every kind of file, also of those that the engine does not run yet.
+// inspect of every family and every kind of file.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';

@@ -16,6 +16,7 @@ static bool is_small(const manifest *m) {
     for (uint32_t i = 0; i < m->shard_count && bytes <= RUN_BYTES; i++)
         bytes += m->shards[i].bytes;
     width += (uint64_t)(c->heads + 2 * c->kv_heads) * c->head_dim;
+    width += (uint64_t)c->experts_used * (c->dim + c->hidden);
     return bytes <= RUN_BYTES && width <= 1 << 14 && c->layers <= MOST_LAYERS;
 }
 

@@ -1,5 +1,5 @@
 /* test_matmul.c - many tokens, every format: one run, odd rows, several blocks, all extras, and
- * tiles that are filled in part along each side. */
+ * tiles that are filled in part along each side; and slots through their experts. */
 #include "tests/kernels/project.h"
 
 /* An odd number of runs leaves half a step empty; a K format's last block may be full in part. */
@@ -14,6 +14,17 @@ static const projection shapes[] = {
     {.rows = 33, .k = 96, .tokens = 2},
     {.rows = 9, .k = 288, .tokens = 34, .add = true},
     {.rows = 6, .k = 1152, .tokens = 3, .bias = true},
+    {.rows = 37, .k = 288, .tokens = 33, .experts = 5, .used = 2, .bias = true},
+    {.rows = 70, .k = 96, .tokens = 50, .experts = 4, .used = 1, .routing = SAME},
+    {.rows = 5, .k = 512, .tokens = 7, .experts = 9, .used = 4, .own_x = true, .bias = true},
+    {.rows = 33, .k = 64, .tokens = 40, .experts = 6, .used = 6, .own_x = true, .y_pad = 3},
+    {.rows = 16, .k = 32, .tokens = 6, .experts = 3, .used = 2, .routing = NOT_FIRST},
+    {.rows = 9, .k = 64, .tokens = 34, .experts = 1, .used = 1, .bias = true, .y_first = 1},
+    {.rows = 96, .k = 288, .tokens = 21, .experts = 6, .used = 3, .bias = true, .slab = 2},
+    {.rows = 64, .k = 64, .tokens = 5, .experts = 7, .used = 5, .own_x = true, .slab = 4},
+    {.rows = 7, .k = 96, .tokens = 11, .experts = 6, .used = 3, .bias = true, .first = 2,
+     .bound = 3},
+    {.rows = 12, .k = 32, .tokens = 5, .experts = 3, .used = 2, .routing = NO_SLOTS},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

@@ -1,4 +1,5 @@
-/* test_matvec.c - one token, every format: one run, odd rows, several blocks, all extras. */
+/* test_matvec.c - one token, every format: one run, odd rows, several blocks, all extras; and a
+ * token's slots through their experts. */
 #include "tests/kernels/project.h"
 
 /* The columns cover teams of 8, 16, 32 and 64 threads, runs left over, and blocks that are full in
@@ -17,13 +18,24 @@ static const projection shapes[] = {
     {.rows = 9, .k = 288, .bias = true},
     {.rows = 21, .k = 1056},
     {.rows = 5, .k = 1152, .add = true},
+    {.rows = 37, .k = 288, .experts = 5, .used = 3, .bias = true},
+    {.rows = 64, .k = 512, .experts = 8, .used = 2, .own_x = true},
+    {.rows = 33, .k = 96, .experts = 4, .used = 4, .own_x = true, .bias = true, .y_pad = 3},
+    {.rows = 5, .k = 2048, .experts = 3, .used = 1, .y_first = 2},
+    {.rows = 20, .k = 96, .tokens = 4, .experts = 5, .used = 3, .bias = true},
+    {.rows = 11, .k = 288, .tokens = 6, .experts = 4, .used = 2, .own_x = true, .routing = SAME},
+    {.rows = 9, .k = 64, .experts = 1, .used = 1, .bias = true},
+    {.rows = 48, .k = 288, .experts = 6, .used = 6, .own_x = true, .bias = true, .slab = 2},
+    {.rows = 128, .k = 512, .experts = 7, .used = 5, .y_first = 32, .slab = 4},   /* f32: 1 MiB */
+    {.rows = 7, .k = 96, .experts = 6, .used = 6, .bias = true, .first = 2, .bound = 3},
+    {.rows = 6, .k = 32, .experts = 4, .used = 2, .routing = SAME, .first = 1, .bound = 2},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void make(uint32_t index, kernel_case *c) {
     projection p = shapes[index % SHAPES];
     p.format = index / SHAPES;
-    p.tokens = 1;
+    if (!p.tokens) p.tokens = 1;
     projection_make("matvec", &p, index, c);
 }
 

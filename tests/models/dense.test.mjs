@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { converted, golden, goldenPerplexity, greedyViolations, logits, perplexity, relativeError,
-    root, shared, worstHiddenRms, worstLogits } from './oracle.mjs';
+import { converted, golden, goldenPerplexity, greedyViolations, logits, longest, near, perplexity,
+    relativeError, root, shared, within, worstHiddenRms, worstLogits } from './oracle.mjs';
 
 const fixtures = join(root, 'tests', 'fixtures', 'micro');
 const cpu = ['--device', 'cpu'];
@@ -14,12 +14,6 @@ const wasm = [...cpu, '--host', 'node'];
 const gpu = ['--device', 'gpu'];
 const f32 = ['--kv', 'f32'];
 const f16 = ['--kv', 'f16'];
-
-const within = (error, bound) => assert.ok(error <= bound, `largest error ${error}`);
-const near = (got, want) => assert.ok(Math.abs(got / want - 1) <= 5e-4, `${got}, golden ${want}`);
-// The golden of the longest prompt alone: one process, many windows.
-const longest = (g) => ({ ...g, prompts: [g.prompts.reduce((a, b) =>
-    (b.ids.length > a.ids.length ? b : a))] });
 
 for (const name of ['llama2', 'mistral', 'gemma3']) {
     const checkpoint = join(fixtures, name);

@@ -1,5 +1,6 @@
 // oracle.mjs - compares the engine, called as users call it, with what Hugging Face transformers
 // computed for the same weights (golden.json + logits.f32 beside a checkpoint).
+import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,6 +10,11 @@ import { violations } from '../schema.mjs';
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const shared = join(root, '..', 'shared');
 const work = join(root, 'build', 'models');
+
+export const within = (error, bound) => assert.ok(error <= bound, `largest error ${error}`);
+
+export const near = (got, want, bound = 5e-4) =>
+    assert.ok(Math.abs(got / want - 1) <= bound, `${got}, wanted ${want}`);
 
 // Runs `./doppler VERB ...`; fails the test with the program's own words.
 export function doppler(...args) {
@@ -44,6 +50,10 @@ export function golden(checkpoint) {
     return g;
 }
 
+// The golden of the longest prompt alone: one process, many windows.
+export const longest = (g) => ({ ...g, prompts: [g.prompts.reduce((a, b) =>
+    (b.ids.length > a.ids.length ? b : a))] });
+
 // Largest |got - want| over the largest |want|; Infinity when anything is not finite.
 export function relativeError(got, want) {
     if (got.length !== want.length) return Infinity;
@@ -70,6 +80,18 @@ export function traceRms(pack, ids, ...options) {
     const out = doppler('trace', pack, '--ids', ids.join(','), ...options);
     return Object.fromEntries([...out.matchAll(/^(\S+) .* rms (\S+)/gm)]
         .map(([, name, rms]) => [name, Number(rms)]));
+}
+
+// The tensors of `doppler trace`, by name: { rows, cols, values }.
+export function traceTensors(pack, ids, ...options) {
+    const out = join(work, `trace-${process.pid}.safetensors`);
+    doppler('trace', pack, '--ids', ids.join(','), '--out', out, ...options);
+    const bytes = readFileSync(out);
+    const data = 8 + Number(bytes.readBigUInt64LE(0));
+    return Object.fromEntries(Object.entries(JSON.parse(bytes.toString('utf8', 8, data)))
+        .map(([name, { shape: [rows, cols], data_offsets: [from, to] }]) => [name, { rows, cols,
+            values: new Float32Array(bytes.buffer.slice(bytes.byteOffset + data + from,
+                bytes.byteOffset + data + to)) }]));
 }
 
 // Largest relative difference from the golden's hidden_rms: after the embedding, after each layer

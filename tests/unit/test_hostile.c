@@ -126,6 +126,47 @@ static void every_format_and_bias_runs(void **state) {
         }
 }
 
+/* Small, of `experts`, each token through `used` of them. */
+static model_config expert_model(uint32_t experts, uint32_t used) {
+    model_config model = small_model();
+    memcpy(model.architecture, "mixtral", sizeof "mixtral");
+    model.experts = experts;
+    model.experts_used = used;
+    return model;
+}
+
+static void every_number_of_experts_runs(void **state) {
+    (void)state;
+    static const struct { uint32_t experts, used; } cases[] = {
+        {1, 1}, {4, 1}, {4, 4}, {7, 3}, {16, 16}, {256, 16}, {256, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        model_config model = expert_model(cases[i].experts, cases[i].used);
+        char name[64];
+        snprintf(name, sizeof name, "%u of %u experts", cases[i].used, cases[i].experts);
+        expect(name, run(&model, FORMAT_F32), DOPPLER_OK);
+    }
+}
+
+/* Every format, bias, activation and norm that experts may have, and sinks. */
+static void every_kind_of_expert_runs(void **state) {
+    (void)state;
+    for (uint32_t format = 0; format < FORMAT_COUNT; format++)
+        for (uint32_t bits = 0; bits < 32; bits += 31) {
+            model_config model = expert_model(3, 2);
+            model.dim = 288;
+            model.hidden = 96;
+            model.router_bias = bits & 1;
+            model.mlp_bias = bits & 2;
+            model.attention_sinks = bits & 4;
+            model.post_norms = bits & 8;
+            if (bits & 16) {
+                model.activation = ACTIVATION_SWIGLU_CLAMPED;
+                model.activation_limit = 7;
+            }
+            expect(formats[format].name, run(&model, (weight_format)format), DOPPLER_OK);
+        }
+}
+
 /* Angles may come out as infinities, and logits as NaN: a generation ends all the same. */
 static void extreme_floats_run_or_are_refused(void **state) {
     (void)state;
@@ -194,6 +235,22 @@ static void vectors_beyond_a_binding_are_refused(void **state) {
     assert_non_null(strstr(e.message, "vectors"));
 }
 
+/* Slabs are whole experts: gate and up of one are 128 rows of 256 bytes. */
+static void an_expert_beyond_a_binding_is_refused(void **state) {
+    (void)state;
+    error e;
+    for (uint32_t experts = 1; experts <= 4; experts += 3) {
+        model_config model = expert_model(experts, 1);
+        model.heads = model.kv_heads = 1;
+        model.head_dim = 32;
+        assert_int_equal(plan(&model, FORMAT_F32, RDRR_SHARD_BYTES, (128 + 16) * 256 * 4, &e),
+                         DOPPLER_OK);
+        assert_int_equal(plan(&model, FORMAT_F32, RDRR_SHARD_BYTES, 128 * 256 - 256, &e),
+                         DOPPLER_UNSUPPORTED);
+        if (!strstr(e.message, "gate_up: 128 rows of 256 bytes")) fail_msg("%s", e.message);
+    }
+}
+
 static void every_tensor_of_a_thousand_layers_is_placed(void **state) {
     (void)state;
     error e;
@@ -256,6 +313,9 @@ int main(void) {
         cmocka_unit_test(sizes_run_or_are_refused),
         cmocka_unit_test(attention_groups_run_or_are_refused),
         cmocka_unit_test(every_format_and_bias_runs),
+        cmocka_unit_test(every_number_of_experts_runs),
+        cmocka_unit_test(every_kind_of_expert_runs),
+        cmocka_unit_test(an_expert_beyond_a_binding_is_refused),
         cmocka_unit_test(extreme_floats_run_or_are_refused),
         cmocka_unit_test(vectors_beyond_a_binding_are_refused),
         cmocka_unit_test(every_tensor_of_a_thousand_layers_is_placed),
