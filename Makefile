@@ -139,6 +139,13 @@ $(B)/bench/%: $(B)/native/bench/%.o $(NATIVE_O) $(call obj,native,$(filter-out t
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^ -lcrypto -lm -lpthread
 
+# The same in wasm, with the tools it needs: `node bench/wasi.mjs build/bench/tokenize.wasm ...`.
+$(B)/bench/%.wasm: WASM_CFLAGS += -D_WASI_EMULATED_GETPID
+BENCH_WASM := storage/files.c $(addprefix tools/,tokenizers.c file.c local.c doppler_gpu_read.c)
+$(B)/bench/%.wasm: $(B)/wasm/bench/%.o $(filter-out $(B)/wasm/browser/% $(B)/wasm/gpu/gpu_web.o,$(WASM_O)) $(call obj,wasm,$(BENCH_WASM))
+	@mkdir -p $(@D)
+	$(CC) --target=wasm32-wasi -Wl,--gc-sections -Wl,-z,stack-size=262144 -o $@ $^ -lm -lwasi-emulated-getpid
+
 clean:
 	rm -rf $(B)
 
