@@ -22,6 +22,7 @@ const NO_CHECKPOINTS = 0xFFFFFFFF;
 
 const MANIFEST_BYTES = 64 << 20;    // RDRR_MAX_MANIFEST
 const CPU_CHUNK = 32;               // tokens of a prefill step: a cancel waits for one
+const MOST_TIMES = 16384;           // dispatches of a step that profile() can time
 const COMPILING_MS = 4;             // between looks at a device that is compiling
 
 // One turn of the event loop: messages and timers get in, and it costs microseconds.
@@ -68,10 +69,10 @@ export class Core {
     #lastLine = '';                 // printed by C: the text of a failed assertion
 
     /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; wasm: URL of doppler.wasm. */
-    static async open({ device, limits = 'device', wasm }) {
+    static async open({ device, limits = 'device', timing = false, wasm }) {
         const core = new Core();
         try {
-            await core.#openDevice(device);
+            await core.#openDevice(device, timing);
             core.#wasm = await instantiate(wasm, {
                 gpu: core.#gpu ?? undefined,
                 imports: { host: { done: core.#done, token: core.#token,
@@ -86,7 +87,7 @@ export class Core {
         }
     }
 
-    async #openDevice(device) {
+    async #openDevice(device, timing) {
         if (!['auto', 'gpu', 'cpu'].includes(device)) {
             throw new DopplerError('BAD_ARGUMENT',
                 `device is ${device}, allowed are auto, gpu, cpu`);
@@ -94,7 +95,7 @@ export class Core {
         this.info = { backend: 'cpu', adapter: null, reason: 'the CPU was asked for' };
         if (device === 'cpu') return;
         try {
-            const opened = await openDevice({ force: device === 'gpu' });
+            const opened = await openDevice({ force: device === 'gpu', timing });
             this.#gpu = new GpuHost({ ...opened, onCrash: (error) => this.#die(error) });
             this.info = { backend: 'webgpu', adapter: opened.adapter, reason: null };
         } catch (error) {
@@ -539,6 +540,27 @@ export class Core {
             (data, ticket) => this.#call('trace', record.at, data, ids.length, ticket), take);
         if (failure) throw failure;
     }
+
+    /** Times each dispatch of a step: [{ label, dims, sizes, grid, ns }]. The CPU backend tells no
+     *  more than ns. */
+    async profile({ session, position, tokens }) {
+        const record = this.#session(session);
+        const out = this.#wasm.malloc(8 * MOST_TIMES + 8);
+        const count = out + 8 * MOST_TIMES;
+        try {
+            const failure = await this.#run(record, (ticket) => this.#call('profile', record.at,
+                position, tokens, out, MOST_TIMES, count, ticket));
+            if (failure) throw failure;
+            const times = new Float64Array(
+                this.#wasm.u8.slice(out, out + 8 * this.#wasm.u32(count)).buffer);
+            return Array.from(times, (ns, i) => ({ ...this.#gpu?.timed[i], ns }));
+        } finally {
+            this.#wasm.free(out);
+        }
+    }
+
+    /** What the host has done for the GPU so far: GpuHost.counters; null without one. */
+    counters() { return this.#gpu ? { ...this.#gpu.counters } : null; }
 
     async #floats(name, session, ids, count, signal) {
         signal.throwIfAborted();

@@ -65,6 +65,8 @@ export class Doppler {
     load(url: string | URL, options?: LoadOptions): Promise<Model>;
     /** Switches debugging on, for all models and sessions; null: off. */
     debug(options: DebugOptions | null): Promise<void>;
+    /** What the host has done for the GPU so far; null without one. For benchmarks. */
+    counters(): Promise<Counters | null>;
     /** Cancels what runs, closes models and sessions, frees the device. Never fails. */
     close(): Promise<void>;
 }
@@ -338,6 +340,28 @@ export interface Tensor {
     readonly values: Float32Array;
 }
 
+export interface Counters {
+    readonly submits: number;
+    readonly dispatches: number;
+    /** GPU objects made for submits, beside an encoder, a pass and a command buffer each. */
+    readonly objects: number;
+    readonly readbackBytes: number;
+    /** Milliseconds in submits. */
+    readonly encodeMs: number;
+}
+
+/** One dispatch of a step. On the CPU backend only `ns` is there. */
+export interface DispatchTime {
+    /** The program: 'matvec q4_k'. */
+    readonly label?: string;
+    /** The words of its uniform, as in gpu/dims.h. */
+    readonly dims?: readonly number[];
+    /** Bytes of each storage binding; 0: to the buffer's end. */
+    readonly sizes?: readonly number[];
+    readonly grid?: readonly [number, number, number];
+    readonly ns: number;
+}
+
 /** One token timeline. A prompt is always the whole text wanted so far; what the session holds of
  *  it already is not computed again. */
 export class Session {
@@ -359,6 +383,9 @@ export class Session {
     /** Every intermediate tensor of ids, read in one step, in the order of computation. */
     trace(ids: Iterable<number>, onTensor: (tensor: Tensor) => void,
         options?: { signal?: AbortSignal }): Promise<void>;
+    /** Times each dispatch of the step that generates one token at a position, or that reads
+     *  `tokens` of a prompt there. The timeline is empty afterwards. */
+    profile(options?: { position?: number, tokens?: number }): Promise<DispatchTime[]>;
     /** Cancels what runs, waits for it, frees the memory. Never fails. */
     close(): Promise<void>;
 }

@@ -184,9 +184,10 @@ export class Doppler {
         this.#files = files;
     }
 
-    static async open({ device = 'auto', limits = 'device', assets, worker = IN_BROWSER } = {}) {
+    static async open({ device = 'auto', limits = 'device', timing = false, assets,
+        worker = IN_BROWSER } = {}) {
         const wasm = assets === undefined ? defaultWasm() : assetUrl(assets, 'doppler.wasm');
-        const options = { device, limits, wasm: wasm.href };
+        const options = { device, limits, timing, wasm: wasm.href };
         const files = { assets, worker: typeof worker === 'boolean' ? worker : IN_BROWSER };
         if (worker === false) return new Doppler(await openHere(options), files);
         const thread = worker === true ? startWorker(assets) : worker;
@@ -194,6 +195,8 @@ export class Doppler {
     }
 
     get info() { return this.#link.info; }
+
+    counters() { return this.#link.call('counters'); }
 
     async load(url, { onPlan, onProgress, onWarning = console.warn, session, signal } = {}) {
         signal?.throwIfAborted();
@@ -394,6 +397,11 @@ export class Session {
             throw error;
         }
         if (failures.length > 0) throw failures[0];
+    }
+
+    profile({ position = 0, tokens = 1 } = {}) {
+        return this.#call('profile', { position: count('position', position),
+            tokens: count('tokens', tokens) });
     }
 
     close() {

@@ -251,3 +251,9 @@ EXPORT(uint32_t, engine_trace, doppler_session *s, const uint32_t *ids, size_t c
        uint32_t ticket) {
     return doppler_trace(s, ids, count, tensor, done, as_user(ticket));
 }
+
+/* Returns the status; the number of times is at count. */
+EXPORT(uint32_t, engine_profile, doppler_session *s, uint32_t position, uint32_t tokens,
+       double *ns, size_t capacity, size_t *count, uint32_t ticket) {
+    return doppler_profile(s, position, tokens, ns, capacity, count, done, as_user(ticket));
+}

@@ -25,6 +25,7 @@ const READ = 0x1, COMPUTE = 0x4;
 
 const DIMS_SLOT_BYTES = 256;         // GPU_MAX_DIMS_BYTES, and the largest alignment there is
 const POOLED_BYTES = 4 << 20;        // larger staging buffers are not kept
+const MAX_SOURCES = 12;              // of a program
 const TIMED_PER_SET = 2048;          // a query set holds at most 4096 timestamps
 
 const LIMITS = [
@@ -74,14 +75,17 @@ function describeAdapter(adapter) {
 
 /** Opens a GPU with all it offers. Throws a DopplerError NO_GPU.
  *  @param {{powerPreference?: 'high-performance' | 'low-power', force?: boolean,
- *           limits?: 'adapter' | 'default', nodeOptions?: string[]}} options
+ *           limits?: 'adapter' | 'default', timing?: boolean, nodeOptions?: string[]}} options
  *    force: take a software adapter too; the CPU backend is faster than most.
  *    limits: 'default' asks for no more than every WebGPU device has.
+ *    timing: timestamps as fine as the device's, in Node; 65 us apart by default.
  *    nodeOptions: handed to Dawn in Node. By default it does not clear workgroup memory, which
  *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program.
  *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>}>} */
 export async function openDevice({ powerPreference = 'high-performance', force = false,
-    limits = 'adapter', nodeOptions = ['enable-dawn-features=disable_workgroup_init'] } = {}) {
+    limits = 'adapter', timing = false,
+    nodeOptions = ['enable-dawn-features=disable_workgroup_init',
+        ...(timing ? ['disable-dawn-features=timestamp_quantization'] : [])] } = {}) {
     const gpu = await findGpu(nodeOptions);
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) throw noGpu('no usable WebGPU adapter');
@@ -108,6 +112,11 @@ export async function openDevice({ powerPreference = 'high-performance', force =
 export class GpuHost {
     /** Wasm imports of module "gpu": the methods below that start with _. */
     imports;
+    /** What the host has done so far; objects: those made for a submit beside its encoder, pass
+     *  and command buffer. encodeMs: time in submits. */
+    counters = { submits: 0, dispatches: 0, objects: 0, readbackBytes: 0, encodeMs: 0 };
+    /** The dispatches that were timed last: { label, dims, sizes, grid }. */
+    timed = [];
     #device;
     #languageFeatures;
     #onCrash;
@@ -334,8 +343,11 @@ export class GpuHost {
 
     #takeStaging(bytes) {
         const size = bytes > POOLED_BYTES ? bytes : Math.max(256, 2 ** Math.ceil(Math.log2(bytes)));
-        return this.#staging.get(size)?.pop()
-            ?? this.#device.createBuffer({ size, usage: MAP_READ | COPY_DST, label: 'staging' });
+        const idle = this.#staging.get(size)?.pop();
+        this.counters.readbackBytes += bytes;
+        if (idle) return idle;
+        this.counters.objects++;
+        return this.#device.createBuffer({ size, usage: MAP_READ | COPY_DST, label: 'staging' });
     }
 
     #giveStaging(staging) {
@@ -351,16 +363,16 @@ export class GpuHost {
         const operation = this.#begin(done, user, false);
         const compiled = [];
         for (let i = 0; i < count; i++) {
-            const at = descs + 144 * i;
+            const at = descs + 176 * i;
             let code = '';
-            for (let s = 0; s < 5 && wasm.u32(at + 48 + 4 * s); s++) {
+            for (let s = 0; s < MAX_SOURCES && wasm.u32(at + 48 + 4 * s); s++) {
                 code += wasm.string(wasm.u32(at + 48 + 4 * s));
             }
             const constants = {};
-            for (let c = at + 72; c < at + 136 && wasm.u32(c); c += 16) {
+            for (let c = at + 104; c < at + 168 && wasm.u32(c); c += 16) {
                 constants[wasm.string(wasm.u32(c))] = wasm.f64(c + 8);
             }
-            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 68)),
+            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 96)),
                 pipeline: null };
             this.#programs[wasm.u32(handles + 4 * i)] = program;
             compiled.push(this.#compile(program, code, constants));
@@ -451,7 +463,8 @@ export class GpuHost {
                 groups.set(key, device.createBindGroup({ label, layout: this.#layout(access).group,
                     entries: resources.map((resource, binding) => ({ binding, resource })) }));
             }
-            return { pipeline, group: groups.get(key), x, y, z };
+            return { pipeline, group: groups.get(key), x, y, z, label, dims,
+                sizes: ranges.map(([, , size]) => size) };
         });
         this.#lists[handle] = { uniform, steps };
         return 1;
@@ -463,7 +476,7 @@ export class GpuHost {
     }
 
     _submit(self, list, repeat, readback, done, user) {
-        const device = this.#device;
+        const device = this.#device, start = performance.now();
         const encoder = device.createCommandEncoder();
         const pass = encoder.beginComputePass();
         const { steps } = this.#lists[list];
@@ -476,9 +489,15 @@ export class GpuHost {
             }
         }
         pass.end();
-        if (readback) return this.#submitAndRead(encoder, this.#readback(readback), done, user);
-        device.queue.submit([encoder.finish()]);
-        if (!done) return;
+        this.counters.submits++;
+        this.counters.dispatches += repeat * steps.length;
+        if (readback) {
+            this.#submitAndRead(encoder, this.#readback(readback), done, user);
+        } else {
+            device.queue.submit([encoder.finish()]);
+        }
+        this.counters.encodeMs += performance.now() - start;
+        if (readback || !done) return;
         const operation = this.#begin(done, user, true);
         device.queue.onSubmittedWorkDone().then(() => this.#end(operation, OK),
             (e) => this.#rejected(operation, e));
@@ -488,6 +507,9 @@ export class GpuHost {
     _time(self, list, ns, done, user) {
         const device = this.#device;
         const { steps } = this.#lists[list];
+        this.timed = steps.map(({ label, dims, sizes, x, y, z }) => (
+            { label, dims: Array.from(new Uint32Array(dims.slice().buffer)), sizes,
+                grid: [x, y, z] }));
         const stamps = device.createBuffer({ label: 'timestamps', usage: QUERY_RESOLVE | COPY_SRC,
             size: Math.max(16 * steps.length, 16) });
         const encoder = device.createCommandEncoder();

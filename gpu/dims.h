@@ -52,6 +52,42 @@ struct project_dims {
     uint32_t matrices, first_matrix, share, order;
 };
 
+/* How one kernel hands x [k] to the next, k % 32 == 0.
+ * plain: k floats.
+ * f32: runs of 32 in groups of eight: four floats of each run, then the next four ... (8 times);
+ * behind all groups for each run the sum of its squares.
+ * packed: for each run 12 words: 32 int8 q with x[i] = scale * q[i]; scale, scale * (sum of the
+ * first 16 q), scale * (sum of the others), sum of squares, as floats. scale = max |x| / 127.
+ * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
+ * the last eight lack are zeros, which nobody writes. */
+typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_FORMS } x_form;
+static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
+    uint64_t groups = (k + 255) / 256;
+    return form == X_PLAIN ? k * 4 : form == X_F32 ? groups * (1024 + 32) : groups * 384;
+}
+
+/* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.
+ * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than
+ * one token: packed only. */
+enum { FORM_GAIN = 1 };
+struct form_dims { uint32_t k, tokens, first, gain, flags; };
+
+/* linear: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r < rows, where s is 1 or, with
+ * NORM, 1 / sqrt(sum of x's squares / k + eps);
+ * v[r] = d[r], with ACT act(d[r]) * d[up + r], with ADD d[r] + y[y_first + r];
+ * y[y_first + r] = v[r], not with ACT;
+ * with FORM out = form(v * (GAIN: vectors[gain + r])), from element y_first of out_k on.
+ * bindings: weights [*, k] r, x: a form of [k] r, vectors f32 r, y w, out w.
+ * with FORM y_first % 32 == 0, and the rows end where out does or at a multiple of 32. */
+enum {
+    LINEAR_NORM = 1, LINEAR_BIAS = 2, LINEAR_ACT = 4, LINEAR_ADD = 8, LINEAR_FORM = 16,
+    LINEAR_GAIN = 32
+};
+struct linear_dims {
+    uint32_t rows, k, y_first, out_k, up, bias, gain, activation, flags;
+    float eps;
+};
+
 /* route: the `used` largest of each token's router logits (ties: the lower index first; NaN counts
  * as -infinity), largest first, and the softmax over them.
  * ids[t, r] = expert, weights[t, r] = exp(logits[t, ids[t, r]] - m) / sum over r of that.
@@ -125,7 +161,22 @@ struct attention_dims {
     float scale;
 };
 
-/* attention_merge: bindings: partial r, y [tokens, heads * head_dim] w. grid: heads, tokens. */
+/* attention_token: attention of one token at state.position with splits > 1, over a cache in f16;
+ * with TURN what rope_kv does for that token, too (without norms; qkv is read only).
+ * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim: 16, 32 .. 256,
+ * which is 8 << lane_bits. group: heads / kv_heads.
+ * grid: kv_count, splits, ceil(group / ATTENTION_TOKEN_HEADS). */
+enum { ATTENTION_TURN = 1, ATTENTION_TOKEN_HEADS = 4 };
+struct attention_token_dims {
+    uint32_t heads, kv_heads, head_dim, context, slots, kv_first, kv_count, rope_rows;
+    uint32_t window, splits, sinks, flags;
+    float scale;
+    uint32_t lane_bits, group;
+};
+
+/* attention_merge: bindings: partial r, out: a form of [tokens, heads * head_dim], one token where
+ * it is not plain, w.
+ * grid: heads * head_dim / 32, tokens. */
 struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
@@ -148,8 +199,12 @@ struct nll_dims { uint32_t vocab, rows, first; };
  * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
  * NaN logits count as -inf, which is never drawn unless there is nothing else (then id 0).
  * index of the drawn token: state.position + tokens.
- * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows. */
-enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2 };
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows.
+ * argmax of one row by many workgroups: with PART each takes SAMPLE_PART_TOKENS tokens and leaves
+ * (key, id) in ids[2 * workgroup]; then with JOIN logits are those, vocab their number.
+ * grid: ceil(vocab / SAMPLE_PART_TOKENS), then 1. */
+enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8 };
+enum { SAMPLE_PART_TOKENS = 2048 };
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 
 #endif

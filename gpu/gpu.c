@@ -311,6 +311,10 @@ void gpu_list_destroy(gpu *g, gpu_list list) {
     table_get(&g->lists, list)->live = false;
 }
 
+uint32_t gpu_list_dispatches(const gpu *g, gpu_list list) {
+    return table_get(&g->lists, list)->dispatches;
+}
+
 void gpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
                 doppler_done_fn done, void *user) {
     table_get(&g->lists, list);

@@ -15,7 +15,7 @@ typedef uint32_t gpu_buffer, gpu_program, gpu_list;
 enum {
     GPU_MAX_BINDINGS = 8,        /* storage buffers of a program: WebGPU's default limit */
     GPU_MAX_CONSTANTS = 4,
-    GPU_MAX_SOURCES = 5,
+    GPU_MAX_SOURCES = 12,
     GPU_MAX_DIMS_BYTES = 256,
     GPU_MAX_PENDING = 256        /* callbacks due or operations unfinished at one time */
 };
@@ -128,6 +128,7 @@ void gpu_dispatch(gpu *g, gpu_program p, const gpu_binding *bindings, size_t cou
                   const void *dims, size_t dims_bytes, uint32_t x, uint32_t y, uint32_t z);
 gpu_list gpu_record_end(gpu *g);                          /* 0: out of memory */
 void gpu_list_destroy(gpu *g, gpu_list list);             /* 0 is allowed */
+uint32_t gpu_list_dispatches(const gpu *g, gpu_list list);
 
 /* A range read back after a submit. out must live until done. */
 typedef struct gpu_readback {

@@ -39,7 +39,7 @@ typedef struct gpu_cpu {
 static const gpu_limits cpu_limits = {
     .buffer_bytes = LARGEST_BUFFER, .binding_bytes = LARGEST_BUFFER, .offset_alignment = 256,
     .workgroup_bytes = 16384, .workgroup_threads = 256, .grid = 65535,
-    .features = GPU_TIMESTAMPS,
+    .features = GPU_TIMESTAMPS | GPU_PACKED_DOT,
 };
 
 static gpu_cpu *cpu_of(gpu *g) { return (gpu_cpu *)g; }

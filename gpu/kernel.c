@@ -6,25 +6,31 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* X(id, name, access of its bindings, link); bindings as in gpu/dims.h */
-#define KERNELS(X)                                              \
-    X(GATHER,          gather,          "rrw",   LINK_WEIGHTS)  \
-    X(RMSNORM,         rmsnorm,         "rrw",   LINK_NOTHING)  \
-    X(MATVEC,          matvec,          "rrrrw", LINK_PROJECT)  \
-    X(MATMUL,          matmul,          "rrrrw", LINK_PROJECT)  \
-    X(ROPE_KV,         rope_kv,         "rrrww", LINK_KV)       \
-    X(ATTENTION,       attention,       "rrrrw", LINK_KV)       \
-    X(ATTENTION_MERGE, attention_merge, "rw",    LINK_NOTHING)  \
-    X(ACT_MUL,         act_mul,         "rw",    LINK_NOTHING)  \
-    X(ROUTE,           route,           "rww",   LINK_KEYS)     \
-    X(EXPERT_TILES,    expert_tiles,    "rw",    LINK_NOTHING)  \
-    X(COMBINE,         combine,         "rrw",   LINK_NOTHING)  \
-    X(ARGMAX,          argmax,          "rwwww", LINK_LOGITS)   \
-    X(SAMPLE,          sample,          "rwwww", LINK_LOGITS)   \
-    X(NLL,             nll,             "rrw",   LINK_NOTHING)
+/* X(id, name, text, access of its bindings, link); bindings as in gpu/dims.h */
+#define KERNELS(X)                                                                   \
+    X(GATHER,          gather,           gather,           "rrw",    LINK_WEIGHTS)   \
+    X(RMSNORM,         rmsnorm,          rmsnorm,          "rrw",    LINK_NOTHING)   \
+    X(MATVEC,          matvec,           matvec,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
+    X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
+    X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rw",     LINK_FORM)      \
+    X(ACT_MUL,         act_mul,          act_mul,          "rw",     LINK_ACTIVATION)\
+    X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
+    X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
+    X(COMBINE,         combine,          combine,          "rrw",    LINK_NOTHING)   \
+    X(ARGMAX,          argmax,           argmax,           "rwwww",  LINK_LOGITS)    \
+    X(SAMPLE,          sample,           sample,           "rwwww",  LINK_LOGITS)    \
+    X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
+    X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
+    X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
+    X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
+    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
 
 /* The texts, in the generated wgsl.c. */
-#define X(id, name, access, link) extern const char wgsl_##name[];
+#define X(id, name, text, access, link) extern const char wgsl_##text[];
 KERNELS(X)
 #undef X
 extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
@@ -33,10 +39,16 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];                /* linked with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[], wgsl_key[], wgsl_part[];
+extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
+extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
+    wgsl_forms_packed_store[], wgsl_forms_plain_store[];
+extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
+    wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
+extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
-#define X(id, name, access, link) [KERNEL_##id] = {#name, wgsl_##name, access, link, twin_##name},
+#define X(id, name, text, access, link) \
+    [KERNEL_##id] = {#name, wgsl_##text, access, link, twin_##text},
     KERNELS(X)
 #undef X
 };
@@ -71,55 +83,118 @@ static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_Q6_K]  = {wgsl_weights_q6_k},
     [FORMAT_MXFP4] = {wgsl_weights_mxfp4},
 };
+/* Weights times packed x; NULL: those of more than 8 bits. */
+static const char *const packed_sources[FORMAT_COUNT] = {
+    [FORMAT_Q4_0] = wgsl_packed_q4_0, [FORMAT_Q5_0] = wgsl_packed_q5_0,
+    [FORMAT_Q8_0] = wgsl_packed_q8_0, [FORMAT_Q4_K] = wgsl_packed_q4_k,
+    [FORMAT_Q5_K] = wgsl_packed_q5_k, [FORMAT_Q6_K] = wgsl_packed_q6_k,
+    [FORMAT_MXFP4] = wgsl_packed_mxfp4,
+};
 static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
     [KV_Q8_0] = {wgsl_kv_q8_0},
 };
 
+static const char *const form_names[X_FORMS] = {
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed"};
+static const char *const form_stores[X_FORMS] = {
+    [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
+    [X_PACKED] = wgsl_forms_packed_store};
+
+/* Directives that the texts of variants need at a program's start. */
+static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
+static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_PROJECT] = {wgsl_part},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_KEYS] = {wgsl_key},
+    [LINK_ACTIVATION] = {wgsl_activation},
+    [LINK_HALF] = {wgsl_half},
 };
 
+static bool is_linear(kernel_link link) {
+    return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
+}
+
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT;
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || is_linear(link);
 }
 
 uint32_t kernel_formats(kernel_id id) {
     kernel_link link = kernels[id].link;
-    return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT : 1;
+    return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT
+         : link == LINK_FORM ? X_FORMS : 1;
 }
 
-/* Appends a text, if it is one. */
-static void link_source(gpu_program_desc *desc, const char *source) {
+static bool is_wide(kernel_id id) {
+    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
+}
+
+bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
+    if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
+    if (id == KERNEL_FORM) return format != X_PLAIN;
+    if (kernels[id].link != LINK_LINEAR_PACKED) return true;
+    return packed_sources[format] && device->features & GPU_PACKED_DOT;
+}
+
+/* The texts of a program, one behind the other. */
+typedef struct text_list { gpu_program_desc *desc; size_t count; } text_list;
+
+static void add(text_list *t, const char *source) {
     if (!source) return;
-    uint32_t count = 0;
-    while (desc->sources[count]) count++;
-    assert(count < GPU_MAX_SOURCES);
-    desc->sources[count] = source;
+    assert(t->count < GPU_MAX_SOURCES);
+    t->desc->sources[t->count++] = source;
 }
 
-gpu_program_desc kernel_program(kernel_id id, uint32_t format) {
+static void link_weights(text_list *t, uint32_t format) {
+    add(t, weight_sources[format][0]);
+    add(t, weight_sources[format][1]);
+    add(t, wgsl_half);
+}
+
+static void link_linear(text_list *t, uint32_t format, x_form form, uint32_t features) {
+    link_weights(t, format);
+    add(t, form == X_PACKED ? packed_sources[format] : NULL);
+    add(t, form == X_PACKED ? wgsl_forms_packed : wgsl_forms_f32);
+    add(t, form_stores[form]);
+    add(t, features & GPU_SUBGROUPS ? wgsl_reduce_subgroup : wgsl_reduce_shared);
+    add(t, wgsl_activation);
+}
+
+gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits *device) {
     assert(id < KERNEL_COUNT && format < kernel_formats(id));
+    assert(kernel_exists(id, format, device));
+    uint32_t features = device->features;
     const kernel *k = &kernels[id];
-    gpu_program_desc desc = {.sources = {k->source}, .access = k->access, .twin = k->twin,
-                             .format = format};
-    for (uint32_t i = 0; link_sources[k->link][i]; i++)
-        link_source(&desc, link_sources[k->link][i]);
+    gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
+    text_list t = {&desc, 0};
+    if (is_linear(k->link) && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if (k->link == LINK_LINEAR_PACKED) {
+        desc.twin = twin_linear_packed;
+        add(&t, needs_packed_dot);
+    }
+    add(&t, k->source);
+    for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
-    if (reads_weights(k->link)) {
-        link_source(&desc, weight_sources[format][0]);
-        link_source(&desc, weight_sources[format][1]);
+    if (is_linear(k->link)) {
+        link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
+        linked = formats[format].name;
+    } else if (reads_weights(k->link)) {
+        link_weights(&t, format);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
-        link_source(&desc, kv_sources[format][0]);
-        link_source(&desc, kv_sources[format][1]);
+        add(&t, kv_sources[format][0]);
+        add(&t, kv_sources[format][1]);
+        add(&t, wgsl_half);
         linked = kv_names[format];
+    } else if (k->link == LINK_FORM) {
+        add(&t, form_stores[format]);
+        linked = form_names[format];
     }
-    if (*linked) link_source(&desc, wgsl_half);
+    if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

@@ -2,13 +2,16 @@
 #ifndef GPU_KERNEL_H
 #define GPU_KERNEL_H
 
+#include "gpu/dims.h"
 #include "gpu/gpu.h"
 #include "memory/format.h"
 
 typedef enum kernel_id {
     KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
     KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
-    KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL,
+    KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
+    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_PACKED,
+    KERNEL_LINEAR_PACKED_WIDE,
     KERNEL_COUNT
 } kernel_id;
 
@@ -19,13 +22,18 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
-    ACT_MUL_THREADS = 64, COMBINE_THREADS = 64   /* vec4s of a workgroup */
+    ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
+    LINEAR_ROWS = 32,            /* of a workgroup */
+    LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
+    FORM_RUNS = 8                /* of a workgroup */
 };
 
 /* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl),
- * a KV format, logits.wgsl, key.wgsl. */
+ * a KV format, logits.wgsl, key.wgsl, activation.wgsl, a form's store, half.wgsl, or all that a
+ * linear program is made of. */
 typedef enum kernel_link {
-    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS, LINK_COUNT
+    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS,
+    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_PACKED, LINK_COUNT
 } kernel_link;
 
 typedef struct kernel {
@@ -44,9 +52,13 @@ uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim);
 /* Elements that share a scale: head_dim is a multiple of as many. */
 uint32_t kv_run(kv_format format);
 
-/* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT or 1. */
+/* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT, X_FORMS or 1. */
 uint32_t kernel_formats(kernel_id id);
-/* Description of one program. format: weight_format, kv_format or 0, by the kernel's link. */
-gpu_program_desc kernel_program(kernel_id id, uint32_t format);
+/* Whether there is such a program on a device: packed ones are for weights of at most 8 bits and
+ * need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
+bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
+/* Description of one program, which exists. format: weight_format, kv_format, x_form or 0, by the
+ * kernel's link. A variant that uses the device's features, where there is one. */
+gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits *device);
 
 #endif

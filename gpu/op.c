@@ -90,6 +90,53 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
     }
 }
 
+/* ---- decode steps */
+
+/* So many workgroups, as two dimensions of a grid. */
+static void spread(op_context o, uint32_t groups, uint32_t *across, uint32_t *down) {
+    *down = ceil_div(groups, gpu_get_limits(o.g)->grid);
+    *across = ceil_div(groups, *down);
+}
+
+void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
+             struct form_dims dims) {
+    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form == X_PACKED)));
+    gpu_binding bindings[] = {whole(x), whole(vectors), whole(out)};
+    uint32_t across, down;
+    spread(o, ceil_div(dims.k / 32 * dims.tokens, FORM_RUNS), &across, &down);
+    gpu_dispatch(o.g, program_of(o, KERNEL_FORM, form), bindings, 3, &dims, sizeof dims, across,
+                 down, 1);
+}
+
+bool op_binds(const gpu *g, const matrix *w) {
+    return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
+}
+
+void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+               gpu_buffer x, gpu_buffer vectors, struct linear_dims dims) {
+    bool act = dims.flags & LINEAR_ACT;
+    assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
+    assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
+    assert(form != X_PLAIN);
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
+    bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
+                kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
+    gpu_program p = program_of(o, ids[form][wide], w->format);
+    const struct linear_dims all = dims;
+    for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
+        gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
+        dims.rows = act ? all.rows : s.rows;
+        dims.y_first = all.y_first + s.first;
+        dims.bias = all.bias + s.first;
+        dims.gain = all.gain + s.first;
+        uint32_t across, down;
+        spread(o, ceil_div(dims.rows, LINEAR_ROWS), &across, &down);
+        gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims, across, down, 1);
+    }
+}
+
 /* ---- experts */
 
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
@@ -192,6 +239,14 @@ void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gp
     }
 }
 
+static void merge(op_context o, x_form form, gpu_buffer y, gpu_buffer partial,
+                  struct attention_merge_dims dims) {
+    gpu_binding bindings[] = {whole(partial), whole(y)};
+    assert(dims.heads * dims.head_dim % 32 == 0);
+    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION_MERGE, form), bindings, 2, &dims,
+                 sizeof dims, dims.heads * dims.head_dim / 32, dims.tokens, 1);
+}
+
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims) {
     assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim));
@@ -208,10 +263,29 @@ void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, g
                      dims.tokens);
     }
     if (dims.splits == 1) return;
-    struct attention_merge_dims merge = {dims.heads, dims.head_dim, dims.tokens, dims.splits};
-    gpu_binding merged[] = {whole(partial), whole(y)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION_MERGE, 0), merged, 2, &merge, sizeof merge,
-                 dims.heads, dims.tokens, 1);
+    merge(o, X_PLAIN, y, partial,
+          (struct attention_merge_dims){dims.heads, dims.head_dim, dims.tokens, dims.splits});
+}
+
+void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
+                        gpu_buffer state, gpu_buffer rope, gpu_buffer vectors, gpu_buffer qkv,
+                        struct attention_token_dims dims) {
+    assert(attention_token_fits(kv.format, dims.head_dim) && dims.heads % dims.kv_heads == 0);
+    assert(dims.splits > 1 && dims.splits <= ATTENTION_MAX_SPLITS);
+    assert(dims.slots == dims.context || dims.window <= dims.slots);
+    gpu_program p = program_of(o, KERNEL_ATTENTION_TOKEN, 0);
+    dims.group = dims.heads / dims.kv_heads;
+    while (8u << dims.lane_bits < dims.head_dim) dims.lane_bits++;
+    for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
+        dims.kv_first = first;
+        gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
+        gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), slab,
+                                  whole(partial)};
+        gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.kv_count, dims.splits,
+                     ceil_div(dims.group, ATTENTION_TOKEN_HEADS));
+    }
+    merge(o, form, y, partial,
+          (struct attention_merge_dims){dims.heads, dims.head_dim, 1, dims.splits});
 }
 
 /* ---- sampling */
@@ -223,6 +297,22 @@ void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer cou
     assert(dims.stride == 0 || dims.stride >= dims.vocab);
     gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring)};
     gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
+}
+
+void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
+    assert(dims.rows == 1);
+    uint32_t count = ceil_div(dims.vocab, SAMPLE_PART_TOKENS);
+    struct sample_dims part = dims;
+    part.flags = (dims.flags & SAMPLE_PENALIZE) | SAMPLE_PART;
+    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(parts),
+                              whole(ring)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ARGMAX, 0), bindings, 5, &part, sizeof part, count, 1,
+                 1);
+    dims.vocab = count;
+    dims.stride = 0;
+    dims.flags |= SAMPLE_JOIN;
+    op_sample(o, KERNEL_ARGMAX, parts, counts, state, ids, ring, dims);
 }
 
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,

@@ -34,8 +34,9 @@ typedef struct kv_slabs {
 } kv_slabs;
 
 /* A matrix larger than a binding is dispatched in slabs, which start at multiples of so many rows.
- * That keeps their offsets aligned: rows are multiples of 16 bytes, offsets of 256. */
-enum { OP_SLAB_ROWS = 16 };
+ * That keeps their offsets aligned, rows being multiples of 16 bytes and offsets of 256, and runs
+ * of a projection's output whole. */
+enum { OP_SLAB_ROWS = 32 };
 /* Where the rows are those of experts, so many each, slabs start at multiples of this: whole
  * experts. */
 uint32_t op_slab_rows(uint32_t rows);
@@ -89,9 +90,30 @@ void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gp
 /* partial is used when dims.splits > 1; dims as above */
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims);
+/* Of one token: y is left in a form; dims as above, so too lane_bits and group. */
+void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
+                        gpu_buffer state, gpu_buffer rope, gpu_buffer vectors, gpu_buffer qkv,
+                        struct attention_token_dims dims);
+static inline bool attention_token_fits(kv_format format, uint32_t head_dim) {
+    return format == KV_F16 && head_dim >= 16 && head_dim <= ATTENTION_MAX_HEAD_DIM &&
+           (head_dim & (head_dim - 1)) == 0;
+}
 void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_dims dims);
+/* out = form of rows dims.first .. of x; dims.gain counts with FORM_GAIN */
+void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
+             struct form_dims dims);
+/* One token: y, out = what the flags of dims say of W x, for x and out in a form. dims.rows and k
+ * are w's, with LINEAR_ACT half its rows; y_first, bias and gain are of w's first row. */
+void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+               gpu_buffer x, gpu_buffer vectors, struct linear_dims dims);
+/* Whether a device binds all of w at once: LINEAR_ACT needs that. */
+bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);
+/* The most likely token of one row, by many workgroups. parts: [2 * ceil(vocab /
+ * SAMPLE_PART_TOKENS)] u32. */
+void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
 /* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
                gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);

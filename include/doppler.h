@@ -265,6 +265,12 @@ typedef bool (*doppler_tensor_fn)(const doppler_tensor *tensor, void *user);
 doppler_status doppler_trace(doppler_session *s, const uint32_t *ids, size_t count,
                              doppler_tensor_fn tensor, doppler_done_fn done, void *user);
 
+/* Times each dispatch of the step that generates one token at `position`, or that reads `tokens`
+ * of a prompt there: ns[i], nanoseconds, at most `capacity` of them; *count is set at once. ns
+ * must live until done. The timeline is empty afterwards. done: OK or a failure. */
+doppler_status doppler_profile(doppler_session *s, uint32_t position, uint32_t tokens, double *ns,
+                               size_t capacity, size_t *count, doppler_done_fn done, void *user);
+
 #ifdef __cplusplus
 }
 #endif

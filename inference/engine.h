@@ -14,6 +14,7 @@ struct doppler {
     bool lost;
     bool is_cpu;
     op_programs programs;        /* compiled so far, shared by all models */
+    bool trusted[KERNEL_COUNT][FORMAT_COUNT];      /* programs that selftest.c has found right */
     error error;
 };
 
@@ -28,6 +29,7 @@ struct doppler_model {
     loader loader;
     tokenizer *tokenizer;        /* owned */
     bool allocated;              /* or on its way to be */
+    uint32_t formats;            /* a bit for each weight_format of its matrices */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -54,6 +56,10 @@ typedef struct session_buffers {
     gpu_buffer routing;          /* u32: slots by expert, see expert_tiles of gpu/dims.h */
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
+    gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
+    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
+    gpu_buffer attended_form;    /* [heads * head_dim] */
+    gpu_buffer hidden_form;      /* [hidden] */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -97,6 +103,10 @@ struct doppler_session {
     kv_format kv;
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
+    doppler_precision precision;
+    bool plain;                  /* forward.c for all: the model has experts, or a program of
+                                  * decode.c was wrong here */
+    x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */
     uint32_t *kv_first;          /* [layers] where a layer's begin */
@@ -117,6 +127,9 @@ struct doppler_session {
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
     struct trace_pass *trace_pass;        /* running, owned; NULL when idle */
+    bool profiling;
+    doppler_done_fn profiled;    /* of doppler_profile */
+    void *profiled_user;
     trace *trace;                /* where the graph marks its tensors; NULL when it does not */
     doppler_done_fn created;     /* of doppler_session_create */
     void *created_user;
@@ -193,6 +206,20 @@ void forward_layers(const doppler_session *s, uint32_t tokens);
 /* Final norm and head of rows [first, first + tokens) of x into logits [tokens, vocab]. */
 void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
 
+/* ---- decode.c: the same for one token, folded into fewer dispatches */
+
+/* The form that a model's projections of one token read. */
+x_form decode_form(const doppler_model *m, doppler_precision precision);
+void decode_layers(const doppler_session *s);
+/* logits [1, vocab] of the token that decode_layers has read */
+void decode_head(const doppler_session *s);
+
+/* ---- selftest.c */
+
+/* Tests the session's programs that are not trusted yet. done, called if *started: OK,
+ * UNSUPPORTED when one of them is wrong (it stays untrusted), or a failure. */
+doppler_status selftest_start(doppler_session *s, bool *started, doppler_done_fn done,
+                              void *user);
 /* ---- moe.c */
 
 /* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
@@ -200,6 +227,9 @@ void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_
                  bool add);
 
 /* ---- session.c */
+
+/* Whether decode.c uses this program, a kind of linear. */
+bool session_wants(const doppler_session *s, kernel_id id, uint32_t format);
 
 op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */

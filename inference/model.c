@@ -48,10 +48,9 @@ static void programs_done(doppler_status status, void *user) {
 /* Every program that the model's tensors need; those that depend on the KV format come with the
  * session. */
 static doppler_status compile_model(doppler_model *m) {
-    bool used[FORMAT_COUNT] = {false};
     for (uint32_t i = 0; i < m->manifest.tensor_count; i++) {
         const rdrr_tensor *t = &m->manifest.tensors[i];
-        if (roles[t->role].matrix) used[t->format] = true;
+        if (roles[t->role].matrix) m->formats |= 1u << t->format;
     }
     program_want wants[8 + 2 * FORMAT_COUNT];
     size_t count = 0;
@@ -61,7 +60,7 @@ static doppler_status compile_model(doppler_model *m) {
     wants[count++] = (program_want){KERNEL_SAMPLE, 0};
     wants[count++] = (program_want){KERNEL_GATHER, m->weights.embedding.format};
     for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
-        if (!used[f]) continue;
+        if (!(m->formats & 1u << f)) continue;
         wants[count++] = (program_want){KERNEL_MATVEC, f};
         wants[count++] = (program_want){KERNEL_MATMUL, f};
     }

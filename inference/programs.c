@@ -49,7 +49,8 @@ doppler_status programs_compile(doppler *d, const program_want *wants, size_t co
     }
     for (size_t i = 0; i < count; i++) {
         if (d->programs.of[wants[i].kernel][wants[i].format]) continue;
-        descs[b->count] = kernel_program(wants[i].kernel, wants[i].format);
+        descs[b->count] = kernel_program(wants[i].kernel, wants[i].format,
+                                           gpu_get_limits(d->g));
         b->wants[b->count++] = wants[i];
     }
     gpu_programs_create(d->g, descs, b->count, b->handles, batch_done, b);

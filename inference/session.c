@@ -8,9 +8,10 @@
 
 enum {
     LOGITS_BYTES = 16 << 20,     /* most logits kept at once when all are wanted */
-    SPLIT_KEYS = 64,             /* fewest keys worth a workgroup of their own */
+    LEAST_SPLITS = 2,            /* what is merged is in a form */
+    SPLIT_KEYS = 32,             /* fewest keys worth a workgroup of their own */
     DEFAULT_CHECKPOINTS = 4,
-    SPLIT_GROUPS = 256           /* workgroups that fill a large GPU: two for each of 128 cores */
+    SPLIT_GROUPS = 512           /* workgroups that fill a large GPU: four for each of 128 cores */
 };
 
 op_context session_ops(const doppler_session *s) {
@@ -47,9 +48,15 @@ static uint32_t fitting_chunk(const doppler_session *s, uint32_t wanted) {
 
 /* Workgroups over which one token's keys are spread. */
 static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
-    if (s->model->d->is_cpu) return 1;
+    if (s->model->d->is_cpu) return LEAST_SPLITS;
     uint32_t groups = SPLIT_GROUPS / s->model->manifest.model.kv_heads;
-    return max_u32(1, min_u32(groups, keys / SPLIT_KEYS));
+    return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
+}
+
+/* Of one token's x in any form. */
+static uint64_t form_bytes(uint32_t k) {
+    uint64_t f32 = x_form_bytes(X_F32, k), packed = x_form_bytes(X_PACKED, k);
+    return f32 > packed ? f32 : packed;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -112,6 +119,10 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {routing * 4, "routing"},
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
+        {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
+        {form_bytes(m->dim), "x form"},
+        {form_bytes((uint32_t)q_dim), "attended form"},
+        {form_bytes(m->hidden), "hidden form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };
@@ -142,7 +153,61 @@ static void created(doppler_session *s, doppler_status status) {
     s->created(status, s->created_user);
 }
 
-static void programs_done(doppler_status status, void *user) { created(user, status); }
+bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
+    bool packed = kernels[id].link == LINK_LINEAR_PACKED;
+    return !s->plain && packed == (s->form == X_PACKED) && s->model->formats & 1u << format &&
+           kernel_exists(id, format, gpu_get_limits(s->model->d->g));
+}
+
+static doppler_status compile_session(doppler_session *s);
+
+/* A program was wrong: does without a feature that it may have used, first subgroups, then packed
+ * dots, or at last without decode.c. */
+static doppler_status distrust(doppler_session *s) {
+    doppler *d = s->model->d;
+    gpu_limits less = *gpu_get_limits(d->g);
+    for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
+        for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
+            if (d->trusted[id][f] || !session_wants(s, id, f)) continue;
+            gpu_program_destroy(d->g, d->programs.of[id][f]);
+            d->programs.of[id][f] = 0;
+        }
+    if (less.features & GPU_SUBGROUPS) less.features &= ~(uint32_t)GPU_SUBGROUPS;
+    else if (s->form == X_PACKED) less.features &= ~(uint32_t)GPU_PACKED_DOT;
+    else s->plain = true;
+    gpu_cap_limits(d->g, &less);
+    s->form = decode_form(s->model, s->precision);
+    if (!s->plain) return compile_session(s);
+    created(s, DOPPLER_OK);
+    return DOPPLER_OK;
+}
+
+static void tested(doppler_status status, void *user) {
+    doppler_session *s = user;
+    if (status == DOPPLER_UNSUPPORTED) status = distrust(s);
+    else if (!status) created(s, status);
+    if (status) created(s, status);
+}
+
+static void programs_done(doppler_status status, void *user) {
+    doppler_session *s = user;
+    bool started = false;
+    if (!status) status = selftest_start(s, &started, tested, s);
+    if (!started) created(s, status);
+}
+
+/* The programs that depend on the session's options. */
+static doppler_status compile_session(doppler_session *s) {
+    program_want wants[6 + 2 * FORMAT_COUNT] = {
+        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
+        {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
+        {KERNEL_FORM, s->form}};
+    size_t count = 6;
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
+            if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
+    return programs_compile(s->model->d, wants, count, programs_done, s);
+}
 
 static void buffers_done(doppler_status status, void *user) {
     doppler_session *s = user;
@@ -155,9 +220,7 @@ static void buffers_done(doppler_status status, void *user) {
         created(s, status);
         return;
     }
-    const program_want wants[] = {{KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv},
-                                  {KERNEL_ATTENTION_MERGE, 0}};
-    status = programs_compile(d, wants, sizeof wants / sizeof wants[0], programs_done, s);
+    status = compile_session(s);
     if (status) created(s, status);
 }
 
@@ -259,6 +322,9 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     s->model = m;
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
     s->chunk = fitting_chunk(s, min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context));
+    s->precision = o.precision;
+    s->plain = c->experts > 0;
+    s->form = decode_form(m, o.precision);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
     if (!status) status = plan_checkpoints(s, o.checkpoints);
@@ -317,7 +383,7 @@ doppler_status doppler_session_create(doppler_model *m, const doppler_session_op
 
 void doppler_session_destroy(doppler_session *s) {
     if (!s) return;
-    assert(!s->generation && !s->logits_pass && !s->trace_pass);
+    assert(!s->generation && !s->logits_pass && !s->trace_pass && !s->profiling);
     gpu *g = s->model->d->g;
     const recorded *lists[] = {&s->chunk_list, &s->last_list, &s->decode_list};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
@@ -362,14 +428,22 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
         return r->list;
     gpu_list_destroy(g, r->list);
     gpu_record_begin(g);
-    forward_layers(s, tokens);
+    bool decode = tokens == 1 && !s->plain;
+    if (decode) decode_layers(s);
+    else forward_layers(s, tokens);
     if (sampler >= 0) {
         uint32_t vocab = s->model->manifest.model.vocab;
         uint32_t flags = SAMPLE_ADVANCE | (penalize ? SAMPLE_PENALIZE : 0);
         const session_buffers *b = &s->buffers;
-        forward_head(s, tokens - 1, 1);
-        op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
-                  b->ring, (struct sample_dims){vocab, vocab, 1, tokens, RING_TOKENS, flags});
+        if (decode) decode_head(s);
+        else forward_head(s, tokens - 1, 1);
+        const struct sample_dims dims = {vocab, vocab, 1, tokens, RING_TOKENS, flags};
+        if (sampler == KERNEL_ARGMAX)
+            op_argmax(session_ops(s), b->parts, b->logits, b->counts, b->state, b->ids, b->ring,
+                      dims);
+        else
+            op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
+                      b->ring, dims);
     }
     *r = (recorded){gpu_record_end(g), tokens, sampler, penalize};
     return r->list;
@@ -379,7 +453,7 @@ doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t cou
     error *e = &s->model->d->error;
     uint32_t vocab = s->model->manifest.model.vocab;
     if (s->model->d->lost) return fail(e, DOPPLER_DEVICE_LOST, "the GPU device was lost");
-    if (!s->ready || s->generation || s->logits_pass || s->trace_pass)
+    if (!s->ready || s->generation || s->logits_pass || s->trace_pass || s->profiling)
         return fail(e, DOPPLER_BUSY, "the session is %s", s->ready ? "running" : "not ready");
     if (count == 0) return fail(e, DOPPLER_BAD_ARGUMENT, "no tokens");
     if (count > s->context)

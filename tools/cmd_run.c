@@ -103,7 +103,7 @@ int cmd_run(int argc, char **argv) {
     const char *folder = NULL, *prompt = NULL, *ids = NULL;
     bool json = false, no_bos = false, special = false, chat = false;
     uint32_t max_tokens = 64;
-    host_options ho = {0};
+    host_options ho = {.precision = 1};          /* fast */
     doppler_sampling p = {0};
     option_list stops = {0};
     const argument arguments[] = {{"DIR", &folder, "an RDRR package", false}};

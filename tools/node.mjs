@@ -101,6 +101,7 @@ const run = {
         special: { kind: 'flag', help: 'special tokens in the prompt count as such' },
         json: { kind: 'flag', help: 'print ids, text and timings as JSON' },
         ...hostOptions,
+        precision: { ...hostOptions.precision, default: 'fast' },
     },
     check: checkChat,
     main: (values) => withModel({ ...values, tellMemory: !values.json && !values.chat },

@@ -2,18 +2,44 @@
 #include "gpu/cpu/logits.h"
 #include "gpu/cpu/twins.h"
 
+typedef struct best { uint32_t key, id; } best;
+
+static best best_of(const logits_row *r, uint32_t first, uint32_t end) {
+    best b = {0, UINT32_MAX};
+    for (uint32_t i = first; i < end; i++) {
+        uint32_t key = logits_key(r, i);
+        if (key > b.key) b = (best){key, i};
+    }
+    return b;
+}
+
+/* (key, id) of each SAMPLE_PART_TOKENS tokens. */
+static void parts(const gpu_call *call) {
+    const struct sample_dims *d = call->dims;
+    uint32_t *out = call->buffer[3];
+    logits_row r = logits_row_of(call, 0);
+    for (uint32_t part = 0; part < call->groups[0]; part++) {
+        uint32_t first = part * SAMPLE_PART_TOKENS, left = d->vocab - first;
+        best b = best_of(&r, first, left < SAMPLE_PART_TOKENS ? d->vocab
+                                                              : first + SAMPLE_PART_TOKENS);
+        out[2 * part] = b.key;
+        out[2 * part + 1] = b.id;
+    }
+}
+
 void twin_argmax(const gpu_call *call) {
     const struct sample_dims *d = call->dims;
+    if (d->flags & SAMPLE_PART) {
+        parts(call);
+        return;
+    }
     for (uint32_t row = 0; row < d->rows; row++) {
+        best b = {0, UINT32_MAX};
+        const uint32_t *pairs = call->buffer[0];
         logits_row r = logits_row_of(call, row);
-        uint32_t best = 0, id = 0;
-        for (uint32_t i = 0; i < d->vocab; i++) {
-            uint32_t key = logits_key(&r, i);
-            if (key > best) {
-                best = key;
-                id = i;
-            }
-        }
-        logits_finish(call, row, id);
+        for (uint32_t i = 0; d->flags & SAMPLE_JOIN && i < d->vocab; i++)
+            if (pairs[2 * i] > b.key) b = (best){pairs[2 * i], pairs[2 * i + 1]};
+        if (!(d->flags & SAMPLE_JOIN)) b = best_of(&r, 0, d->vocab);
+        logits_finish(call, row, b.id);
     }
 }

@@ -19,5 +19,9 @@ void twin_combine(const gpu_call *call);
 void twin_argmax(const gpu_call *call);
 void twin_sample(const gpu_call *call);
 void twin_nll(const gpu_call *call);
+void twin_form(const gpu_call *call);
+void twin_attention_token(const gpu_call *call);
+void twin_linear(const gpu_call *call);
+void twin_linear_packed(const gpu_call *call);
 
 #endif

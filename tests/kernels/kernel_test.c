@@ -11,7 +11,7 @@
 static const kernel_suite *const suites[] = {
     &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_rope_kv,
     &suite_attention, &suite_act_mul, &suite_route, &suite_expert_tiles, &suite_combine,
-    &suite_argmax, &suite_sample, &suite_nll,
+    &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_linear,
 };
 enum { SUITES = sizeof suites / sizeof *suites, MAX_PROGRAMS = KERNEL_COUNT * FORMAT_COUNT };
 
@@ -178,8 +178,9 @@ void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_
     for (uint32_t id = 0; id < KERNEL_COUNT; id++) {
         uint32_t count = needs_kernel(t, id) ? kernel_formats(id) : 0;
         for (uint32_t f = 0; f < count; f++) {
+            if (!kernel_exists(id, f, gpu_get_limits(g))) continue;
             of[t->program_count] = &t->programs.of[id][f];
-            descs[t->program_count++] = kernel_program(id, f);
+            descs[t->program_count++] = kernel_program(id, f, gpu_get_limits(g));
         }
     }
     gpu_programs_create(g, descs, t->program_count, t->handles, programs_done, t);

@@ -49,14 +49,36 @@ typedef struct attention_case {
     struct attention_dims dims;
     kv_format format;
     uint32_t position, slab;                 /* slab: KV heads of a buffer */
+    bool token, turn;                        /* attention_token; that rotates, too */
 } attention_case;
 
 enum { STATE, VECTORS, QKV, OUT, PARTIAL, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const attention_case *a = user;
-    op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
-                 b[VECTORS], b[QKV], a->dims);
+    const struct attention_dims *d = &a->dims;
+    const struct attention_token_dims token = {
+        .heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
+        .context = d->context, .slots = d->slots, .rope_rows = 1, .window = d->window,
+        .splits = d->splits, .sinks = d->sinks, .flags = a->turn ? ATTENTION_TURN : 0,
+        .scale = d->scale};
+    if (a->token)
+        op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, X_PLAIN, b[OUT], b[PARTIAL],
+                           b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
+    else
+        op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
+                     b[VECTORS], b[QKV], a->dims);
+}
+
+/* Element i of a row of qkv as attention sees it: rotated by the angles that stand first in
+ * vectors, where attention_token does that. */
+static double rotated(const kernel_case *c, size_t row, uint32_t i) {
+    const attention_case *a = c->user;
+    uint32_t n = a->dims.head_dim, half = n / 2;
+    const float *x = (const float *)c->buffer[QKV].data + row * n, *rope = c->buffer[VECTORS].data;
+    if (!a->turn) return x[i];
+    double cosine = rope[2 * (i % half)], sine = rope[2 * (i % half) + 1];
+    return x[i] * cosine + (i < half ? -x[i + half] * sine : x[i - half] * sine);
 }
 
 /* The buffer of the cache that has a KV head. */
@@ -75,7 +97,8 @@ static void reference(const kernel_case *c, uint32_t t, uint32_t head, double *p
     uint32_t keys = a->position + t + 1, kv_head = head / (d->heads / d->kv_heads);
     uint32_t oldest = keys > d->window ? keys - d->window : 0;
     size_t row = (size_t)t * (d->heads + 2 * d->kv_heads) + head;
-    const float *q = (const float *)c->buffer[QKV].data + row * d->head_dim;
+    double q[ATTENTION_MAX_HEAD_DIM];
+    for (uint32_t i = 0; i < d->head_dim; i++) q[i] = rotated(c, row, i);
     const kv_test kv = slab_of(c, kv_head);
     size_t k = 2 * (size_t)(kv_head % a->slab) * d->slots, v = k + d->slots;
     const float *sinks = c->buffer[VECTORS].data;
@@ -94,9 +117,30 @@ static void reference(const kernel_case *c, uint32_t t, uint32_t head, double *p
             y[i] += p[j] / sum * kv_test_get(&kv, v + j % d->slots, i);
 }
 
+/* The new key and value are in the cache, as f16. */
+static bool check_cache(const kernel_case *c, char *why, size_t why_bytes) {
+    const attention_case *a = c->user;
+    const struct attention_dims *d = &a->dims;
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        const kv_test kv = slab_of(c, h);
+        size_t k = 2 * (size_t)(h % a->slab) * d->slots + a->position % d->slots;
+        for (uint32_t i = 0; i < d->head_dim; i++) {
+            double key = rotated(c, d->heads + h, i) - kv_test_get(&kv, k, i);
+            size_t value_at = (size_t)(d->heads + d->kv_heads + h) * d->head_dim + i;
+            double value = (double)((const float *)c->buffer[QKV].data)[value_at] -
+                           kv_test_get(&kv, k + d->slots, i);
+            if (fabs(key) <= 1e-3 && fabs(value) <= 5e-4) continue;
+            snprintf(why, why_bytes, "kv head %u, element %u: K %g off, V %g", h, i, key, value);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     const attention_case *a = c->user;
     const struct attention_dims *d = &a->dims;
+    if (a->turn && !check_cache(c, why, why_bytes)) return false;
     size_t count = (size_t)d->tokens * d->heads * d->head_dim;
     double *want = malloc(count * sizeof *want), *p = malloc(d->context * sizeof *p);
     for (uint32_t t = 0; t < d->tokens; t++)
@@ -120,6 +164,7 @@ static void fill_cache(const kernel_case *c, uint64_t *seed) {
     uint32_t oldest = a->position + 1 > d->window ? a->position + 1 - d->window : 0;
     bool *seen = calloc(d->slots, sizeof *seen);
     for (uint32_t j = oldest; j < length; j++) seen[j % d->slots] = true;
+    if (a->turn) seen[a->position % d->slots] = false;
     for (uint32_t h = 0; h < d->kv_heads; h += a->slab) {
         const kv_test kv = slab_of(c, h);
         for (size_t row = 0; row < kv.rows; row++)
@@ -136,9 +181,21 @@ static void add_buffer(kernel_case *c, size_t bytes) {
     c->buffer[c->buffer_count++].data = calloc(1, bytes);
 }
 
+/* Shapes of attention_token, with and without rotation. */
+static const struct shape tokens[] = {
+    {1, 1, 32, 1, 0, 2, 2, 0, 0, 0, 0},           {2, 4, 128, 1, 63, 2, 2, 0, 0, 0, 0},
+    {2, 4, 128, 1, 700, 3, 2, 0, 0, 0, 0},        {1, 8, 64, 1, 500, 8, 2, 0, 0, 1, 0},
+    {2, 6, 32, 1, 200, 4, 2, 0, 0, 0, 0},         {1, 2, 256, 1, 300, 8, 2, 0, 0, 0, 0},
+    {2, 2, 64, 1, 1000, 4, 2, 128, 200, 2, 0},    {3, 3, 64, 1, 90, 2, 2, 64, 70, 0, 2},
+    {1, 4, 16, 1, 40, 2, 2, 8, 8, 0, 0},          {2, 1, 128, 1, 1500, 4, 3000, 0, 0, 0, 0},
+};
+enum { TOKENS = 2 * (sizeof tokens / sizeof *tokens) };
+
 static void make(uint32_t index, kernel_case *c) {
-    const struct shape *s = &shapes[index / KV_COUNT];
-    kv_format format = (kv_format)(index % KV_COUNT);
+    bool token = index >= SHAPES * KV_COUNT;
+    uint32_t nth = index - SHAPES * KV_COUNT;
+    const struct shape *s = token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
+    kv_format format = token ? KV_F16 : (kv_format)(index % KV_COUNT);
     uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
     uint32_t heads = s->kv_heads * s->group, rows = heads + 2 * s->kv_heads;
@@ -151,17 +208,21 @@ static void make(uint32_t index, kernel_case *c) {
                  .window = s->window ? s->window : context, .splits = s->splits,
                  .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
                  .scale = s->spread / sqrtf((float)head_dim)},
-        .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads};
+        .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
+        .token = token, .turn = token && nth % 2};
+    uint32_t first_sink = token ? head_dim + 3 : 3;
+    if (s->sink != 0) a->dims.sinks = first_sink;
     c->user = a;
     c->record = record;
     c->check = check;
     add_buffer(c, sizeof(step_state));
-    add_buffer(c, (3 + heads) * 4);
+    add_buffer(c, (first_sink + heads) * 4);
     add_buffer(c, (size_t)s->tokens * rows * head_dim * 4);
     add_buffer(c, (size_t)s->tokens * heads * head_dim * 4);
     add_buffer(c, (size_t)s->tokens * s->splits * heads * (head_dim + 2) * 4);
     for (uint32_t h = 0; h < s->kv_heads; h += a->slab) {
         const kv_test kv = slab_of(c, h);
+        c->buffer[c->buffer_count].read_back = a->turn;
         add_buffer(c, kv_test_bytes(&kv));
     }
     c->buffer[OUT].read_back = true;
@@ -169,14 +230,20 @@ static void make(uint32_t index, kernel_case *c) {
     float *vectors = c->buffer[VECTORS].data, *qkv = c->buffer[QKV].data;
     for (size_t i = 0; i < c->buffer[VECTORS].bytes / 4; i++)
         vectors[i] = s->sink + kernel_random(&seed);
+    for (uint32_t i = 0; token && i < head_dim / 2; i++) {
+        vectors[2 * i] = cosf((float)i + 1);
+        vectors[2 * i + 1] = sinf((float)i + 1);
+    }
     for (size_t i = 0; i < c->buffer[QKV].bytes / 4; i++) qkv[i] = kernel_random(&seed);
     fill_cache(c, &seed);
     memset(c->buffer[OUT].data, 0xFF, c->buffer[OUT].bytes);
     memset(c->buffer[PARTIAL].data, 0xFF, c->buffer[PARTIAL].bytes);
-    snprintf(c->name, sizeof c->name, "attention %s %ux%u heads of %u, %u tokens at %u, %u splits, "
-             "%u of %u%s, sinks %g, by %u", kv_names[format], s->kv_heads, s->group, head_dim,
+    snprintf(c->name, sizeof c->name,
+             "attention%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
+             "%u of %u%s, sinks %g, by %u", token ? a->turn ? "_token turned" : "_token" : "",
+             kv_names[format], s->kv_heads, s->group, head_dim,
              s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,
              s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
-const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT, make};
+const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS, make};

@@ -46,7 +46,7 @@ static void run(weight_format format, uint64_t binding_bytes, results *out) {
     const kernel_id used[] = {KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_GATHER};
     op_programs programs = {0};
     for (int i = 0; i < 3; i++) {
-        gpu_program_desc desc = kernel_program(used[i], format);
+        gpu_program_desc desc = kernel_program(used[i], format, gpu_get_limits(g));
         gpu_programs_create(g, &desc, 1, &programs.of[used[i]][format], expect_ok, NULL);
     }
     while (gpu_poll(g)) continue;

@@ -1,0 +1,251 @@
+// attention_token.wgsl - attention of one decoded token over a cache in f16, in as few waits for
+// memory as there can be: a tile's keys and values are all asked for at once, sixteen bytes a load,
+// while the tile before is worked on.
+//
+//   TURN: q and k rotated as in rope_kv.wgsl, k and v written to the cache, on the way
+//   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of the last `window`
+//                                               of 0 .. position
+//   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
+//
+// With sinks the logit vectors[sinks + h] counts in m and l of split 0, but has no V.
+//
+//   binding  name     type  shape                                           access
+//   0        state    u32   [16], position first                            read
+//   1        rope     f32   [rope_rows, head_dim / 2, 2]: cos, sin          read
+//   2        vectors  f32   [*], sinks [heads]                              read
+//   3        qkv      f32   [heads + 2 kv_heads, head_dim]: q k v           read
+//   4        kv       f16   [kv_count, 2, slots, head_dim]: K, V            read, write
+//   5        out      f32   [splits, heads, head_dim + 2]: o, m, l          write
+//   6        dims     uniform
+//
+// Dispatch: kv_count, splits, ceil(group / HEADS). head_dim is 16, 32 .. 256; 8 << lane_bits; group
+// is heads / kv_heads: dividing by variables takes longer than all else here. A workgroup has up to
+// HEADS query heads of one KV head; more of them read K and V again. Key j is
+// in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few.
+// Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
+// the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl.
+// Sources: Dao et al. 2022, algorithm 1; Su et al. 2021, section 3.4.2.
+const WG: u32 = 128u;
+const HEADS: u32 = 4u;               // components of a score
+const ROUNDS: u32 = 2u;
+const LOWEST: f32 = -1e38;           // below any score; differences stay finite
+const NO_SINKS: u32 = 0xFFFFFFFFu;
+const TURN: u32 = 1u;
+
+struct Dims {
+    heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
+    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32,
+    lane_bits: u32, group: u32
+}
+@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> rope: array<vec4f>;
+@group(0) @binding(2) var<storage, read> vectors: array<f32>;
+@group(0) @binding(3) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> kv: array<vec4u>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<uniform> dims: Dims;
+
+var<workgroup> parts: array<vec4f, 512>;             // [ROUNDS, WG] scores of a part of a key;
+                                                     // then [WG, 4] sums
+var<workgroup> scores: array<vec4f, WG>;             // [keys of a tile], components: heads
+
+struct Eight { a: vec4f, b: vec4f }
+
+fn eight(w: vec4u) -> Eight {
+    return Eight(vec4f(half_to_float(w.x & 0xFFFFu), half_to_float(w.x >> 16u),
+                       half_to_float(w.y & 0xFFFFu), half_to_float(w.y >> 16u)),
+                 vec4f(half_to_float(w.z & 0xFFFFu), half_to_float(w.z >> 16u),
+                       half_to_float(w.w & 0xFFFFu), half_to_float(w.w >> 16u)));
+}
+
+fn packed(v: Eight) -> vec4u {
+    let a = halves(v.a);
+    let b = halves(v.b);
+    return vec4u(a.x | (a.y << 16u), a.z | (a.w << 16u), b.x | (b.y << 16u), b.z | (b.w << 16u));
+}
+
+fn dot8(x: Eight, y: Eight) -> f32 { return dot(x.a, y.a) + dot(x.b, y.b); }
+
+fn scaled(x: Eight) -> Eight { return Eight(x.a * dims.scale, x.b * dims.scale); }
+
+fn joined(o: Eight, factor: f32, v: Eight, w: f32, u: Eight, x: f32) -> Eight {
+    return Eight(o.a * factor + w * v.a + x * u.a, o.b * factor + w * v.b + x * u.b);
+}
+
+// K and V of a thread's two keys, in these slots, which may be one turn of the ring too far; zeros
+// where there is none. Written out, not looped over, so that all stays in registers.
+struct Asked { ka: vec4u, kb: vec4u, va: vec4u, vb: vec4u }
+
+fn ask(cache: u32, a: u32, b: u32, has_a: bool, has_b: bool) -> Asked {
+    let lanes = 1u << dims.lane_bits;
+    let values = dims.slots * lanes;
+    let at = cache + select(a, a - dims.slots, a >= dims.slots) * lanes;
+    let bt = cache + select(b, b - dims.slots, b >= dims.slots) * lanes;
+    var asked: Asked;
+    if (has_a) {
+        asked.ka = kv[at];
+        asked.va = kv[at + values];
+    }
+    if (has_b) {
+        asked.kb = kv[bt];
+        asked.vb = kv[bt + values];
+    }
+    return asked;
+}
+
+// Elements 8 lane .. of a row of qkv.
+fn plain(row: u32, lane: u32) -> Eight {
+    let at = row * (dims.head_dim / 4u) + 2u * lane;
+    return Eight(qkv[at], qkv[at + 1u]);
+}
+
+// Those of a row that is rotated, by angles with these cosines and signed sines.
+fn turned(row: u32, lane: u32, cosines: Eight, sines: Eight) -> Eight {
+    let own = plain(row, lane);
+    if ((dims.flags & TURN) == 0u) { return own; }
+    let half = dims.head_dim / 16u;
+    let other = plain(row, lane ^ half);
+    return Eight(own.a * cosines.a + other.a * sines.a, own.b * cosines.b + other.b * sines.b);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u32) {
+    let kv_head = id.x;                              // of this buffer
+    let first_head = (dims.kv_first + kv_head) * dims.group + id.z * HEADS;
+    let heads = min(HEADS, dims.group - id.z * HEADS);
+    let lanes = 1u << dims.lane_bits;                // of a key
+    let keys = WG >> dims.lane_bits;                 // of a round
+    let tile = ROUNDS * keys;
+    let lane = t & (lanes - 1u);
+    let key = t >> dims.lane_bits;
+
+    let position = state[0];
+    let length = min(position + 1u, dims.context);
+    let seen = min(length, dims.window);
+    let share = max((seen + dims.splits - 1u) / dims.splits, tile);
+    let begin = length - seen + min(id.y * share, seen);
+    let end = min(begin + share, length);
+
+    var cosines: Eight;
+    var sines: Eight;
+    if ((dims.flags & TURN) != 0u && begin < end) {
+        let at = position % dims.rope_rows * 2u * lanes + (lane & (lanes / 2u - 1u)) * 4u;
+        let r = array<vec4f, 4>(rope[at], rope[at + 1u], rope[at + 2u], rope[at + 3u]);
+        let sign = select(1.0, -1.0, lane < lanes / 2u);
+        cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
+        sines = Eight(sign * vec4f(r[0].yw, r[1].yw), sign * vec4f(r[2].yw, r[3].yw));
+    }
+    var sums = vec4f();
+    var maxima = vec4f(LOWEST);
+    if (dims.sinks != NO_SINKS && id.y == 0u) {
+        for (var h = 0u; h < HEADS; h++) {
+            maxima[h] = max(LOWEST, vectors[dims.sinks + first_head + min(h, heads - 1u)]);
+        }
+        sums = vec4f(select(0.0, 1.0, t == 0u));
+    }
+
+    let cache = 2u * kv_head * dims.slots * lanes + lane;        // V is slots * lanes further
+    var base = begin % dims.slots;
+    var next = ask(cache, base + key, base + keys + key, begin + key < end,
+                   begin + keys + key < end);
+    var q0: Eight;
+    var q1: Eight;
+    var q2: Eight;
+    var q3: Eight;
+    if (begin < end) {
+        q0 = scaled(turned(first_head, lane, cosines, sines));
+        q1 = scaled(turned(first_head + min(1u, heads - 1u), lane, cosines, sines));
+        q2 = scaled(turned(first_head + min(2u, heads - 1u), lane, cosines, sines));
+        q3 = scaled(turned(first_head + min(3u, heads - 1u), lane, cosines, sines));
+    }
+    var o0: Eight;
+    var o1: Eight;
+    var o2: Eight;
+    var o3: Eight;
+    for (var first = begin; first < end; first += tile) {
+        var now = next;
+        let a = first + key;                         // this thread's keys
+        let b = a + keys;
+        if ((dims.flags & TURN) != 0u && (a == position || b == position)) {
+            let row = dims.heads + dims.kv_first + kv_head;
+            let at = cache + position % dims.slots * lanes;
+            let k = packed(turned(row, lane, cosines, sines));
+            let v = packed(plain(row + dims.kv_heads, lane));
+            kv[at] = k;
+            kv[at + dims.slots * lanes] = v;
+            if (a == position) {
+                now.ka = k;
+                now.va = v;
+            } else {
+                now.kb = k;
+                now.vb = v;
+            }
+        }
+        let xa = eight(now.ka);
+        parts[t] = vec4f(dot8(q0, xa), dot8(q1, xa), dot8(q2, xa), dot8(q3, xa));
+        let xb = eight(now.kb);
+        parts[WG + t] = vec4f(dot8(q0, xb), dot8(q1, xb), dot8(q2, xb), dot8(q3, xb));
+        base += tile;
+        if (base >= dims.slots) { base -= dims.slots; }
+        next = ask(cache, base + key, base + keys + key, a + tile < end, b + tile < end);
+        workgroupBarrier();
+        for (var i = t; i < tile; i += WG) {
+            var s = vec4f();
+            let at = i << dims.lane_bits;            // begun elsewhere by each: other banks
+            for (var p = 0u; p < lanes; p++) { s += parts[at + ((p + i) & (lanes - 1u))]; }
+            scores[i] = select(vec4f(LOWEST), s, first + i < end);
+        }
+        workgroupBarrier();
+        var top = maxima;
+        for (var i = 0u; i < tile; i++) { top = max(top, scores[i]); }
+        let factor = exp(maxima - top);
+        maxima = top;
+        // 0 beyond the end, where V is zeros as well
+        let wa = select(vec4f(), exp(scores[key] - top), a < end);
+        let wb = select(vec4f(), exp(scores[keys + key] - top), b < end);
+        sums = sums * factor + wa + wb;
+        let va = eight(now.va);
+        let vb = eight(now.vb);
+        o0 = joined(o0, factor.x, va, wa.x, vb, wb.x);
+        o1 = joined(o1, factor.y, va, wa.y, vb, wb.y);
+        o2 = joined(o2, factor.z, va, wa.z, vb, wb.z);
+        o3 = joined(o3, factor.w, va, wa.w, vb, wb.w);
+    }
+    let to = id.y * dims.heads + first_head;
+    finish(to, heads, 0u, t, o0, o1, sums, maxima);
+    if (heads > 2u) { finish(to, heads, 2u, t, o2, o3, sums, maxima); }
+}
+
+// Sums of two heads over the keys of a round, whose threads hold a part each. to: row of out of
+// the workgroup's first head.
+fn finish(to: u32, heads: u32, h: u32, t: u32, o: Eight, p: Eight, sums: vec4f, maxima: vec4f) {
+    let lanes = 1u << dims.lane_bits;
+    let keys = WG >> dims.lane_bits;
+    workgroupBarrier();
+    parts[t] = o.a;
+    parts[WG + t] = o.b;
+    parts[2u * WG + t] = p.a;
+    parts[3u * WG + t] = p.b;
+    scores[t] = sums;
+    workgroupBarrier();
+    for (var i = t; i < 4u * lanes; i += WG) {           // of [2 heads, 2, lanes]
+        let quarter = i >> dims.lane_bits;
+        let lane = i & (lanes - 1u);
+        let head = h + quarter / 2u;
+        if (head >= heads) { break; }
+        var sum = vec4f();
+        for (var j = 0u; j < keys; j++) { sum += parts[quarter * WG + j * lanes + lane]; }
+        let row = (to + head) * (dims.head_dim + 2u);
+        let at = row + 8u * lane + 4u * (quarter & 1u);
+        out[at] = sum.x;
+        out[at + 1u] = sum.y;
+        out[at + 2u] = sum.z;
+        out[at + 3u] = sum.w;
+        if ((i & (2u * lanes - 1u)) == 0u) {
+            var l = 0.0;
+            for (var j = 0u; j < keys; j++) { l += scores[j * lanes][head]; }
+            out[row + dims.head_dim] = maxima[head];
+            out[row + dims.head_dim + 1u] = l;
+        }
+    }
+}

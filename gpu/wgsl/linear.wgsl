@@ -1,0 +1,117 @@
+// linear.wgsl - y = W x for one token of a decode step, with what stands around it folded in: the
+// norm before it, the bias, the gated activation or the residual behind it, and the form that the
+// next projection reads.
+//
+//   d[r] = s sum over i of W[r, i] x[i] (+ BIAS: vectors[bias + r])
+//          s = 1, with NORM 1 / sqrt(sum of x's squares / k + eps)
+//   v[r] = d[r];  ACT: act(d[r]) * d[up + r];  ADD: d[r] + y[y_first + r]
+//   y[y_first + r] = v[r], not with ACT
+//   FORM: out = form(v * (GAIN: vectors[gain + r]))
+//
+//   binding  name     type      shape       access
+//   0        weights  a format  [*, k]      read
+//   1        x        a form    [k]         read
+//   2        vectors  f32       [*]         read
+//   3        y        f32       [*]         write, read with ADD
+//   4        out      a form    [out_k]     write
+//   5        dims     uniform
+//
+// Dispatch: ceil(rows / ROWS) workgroups, spread over x and y. k % 32 == 0, with FORM y_first % 32
+// == 0. A workgroup makes ROWS rows, a run of the next x, in teams of threads with R rows each. The
+// norm's gain is in x already, its squares are of x before the gain; so the norm is one factor,
+// found on the way. Linked with one weights/*.wgsl, one forms/*.wgsl, which says how
+// many rows R are, with its forms/*_store.wgsl, one reduce/*.wgsl and activation.wgsl; where x is
+// packed, with packed/*.wgsl for the format too.
+// Source: Zhang and Sennrich 2019, equation 4.
+override WG: u32 = 256u;
+const ROWS: u32 = 32u;
+const VALUES: u32 = 2u * R + 1u;     // that a team adds up: rows, squares, rows behind `up`
+const FORM_RUNS: u32 = 1u;           // that a workgroup writes
+const NORM: u32 = 1u;
+const BIAS: u32 = 2u;
+const ACT: u32 = 4u;
+const ADD: u32 = 8u;
+const FORM: u32 = 16u;
+const GAIN: u32 = 32u;
+
+struct Dims {
+    rows: u32, k: u32, y_first: u32, out_k: u32, up: u32, bias: u32, gain: u32,
+    activation: u32, flags: u32, eps: f32
+}
+@group(0) @binding(0) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(1) var<storage, read> x: array<vec4u>;
+@group(0) @binding(2) var<storage, read> vectors: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(5) var<uniform> dims: Dims;
+
+fn vector4(i: u32) -> vec4f {
+    return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
+}
+
+// Sums of rows r .. r + 3 of the workgroup's; first: 0, or R + 1 for those behind `up`.
+fn dots4(r: u32, first: u32) -> vec4f {
+    var d: vec4f;
+    for (var i = 0u; i < 4u; i++) { d[i] = team_total((r + i) / R, first + (r + i) % R); }
+    return d;
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) t: u32) {
+    let first = (group.y * groups.x + group.x) * ROWS;
+    let team = WG / (ROWS / R);                          // its threads
+    let row = first + t / team * R;
+    let last = dims.rows - 1u;                           // computed twice rather than branched on
+    let pieces = piece_count();
+    let is_act = (dims.flags & ACT) != 0u;
+    let r = first + 4u * t;                              // of the threads that have four rows
+    let works = t < 8u && r < dims.rows;
+    var gain = vec4f(1.0);
+    var bias = vec4f();
+    var v = vec4f();
+    if (works) {                                         // asked for early: it takes a while
+        if ((dims.flags & GAIN) != 0u) { gain = vector4(dims.gain + r); }
+        if ((dims.flags & BIAS) != 0u) { bias = vector4(dims.bias + r); }
+        if ((dims.flags & ADD) != 0u) {
+            for (var i = 0u; i < 4u; i++) { v[i] = y[dims.y_first + min(r + i, last)]; }
+        }
+    }
+    var sums: array<f32, VALUES>;
+    for (var i = t % team; i < pieces; i += team) {
+        var piece = piece_load(i);
+        for (var j = 0u; j < R; j++) { sums[j] += piece_dot(min(row + j, last), i, &piece); }
+        if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
+    }
+    if (is_act) {
+        for (var i = t % team; i < pieces; i += team) {
+            var piece = piece_load(i);
+            for (var j = 0u; j < R; j++) {
+                sums[R + 1u + j] += piece_dot(dims.up + min(row + j, last), i, &piece);
+            }
+        }
+    }
+    team_store(t, select(R + 1u, VALUES, is_act), &sums);
+    workgroupBarrier();
+
+    if (works) {
+        let norm = 1.0 / sqrt(team_total(0u, R) / f32(dims.k) + dims.eps);
+        let scale = select(1.0, norm, (dims.flags & NORM) != 0u);
+        v += scale * dots4(4u * t, 0u) + bias;
+        if (is_act) {
+            var second = scale * dots4(4u * t, R + 1u);
+            if ((dims.flags & BIAS) != 0u) { second += vector4(dims.bias + dims.up + r); }
+            v = activate(dims.activation, v, second, 0.0);   // none that is clamped
+        }
+        for (var i = 0u; i < 4u; i++) {
+            if (r + i >= dims.rows) {
+                v[i] = 0.0;
+            } else if (!is_act) {
+                y[dims.y_first + r + i] = v[i];
+            }
+        }
+    }
+    if ((dims.flags & FORM) != 0u) {
+        form_store(t < 8u, 0u, t, (dims.y_first + first) / 32u, dims.out_k, v * gain, dot(v, v));
+    }
+}

@@ -1,0 +1,162 @@
+/* decode.c - the graph of forward.c for one token, with what stands around a projection folded
+ * into it: six dispatches a layer, where forward.c has ten.
+ *
+ *   1 qkv = W norm(x)                          one for each format that Q, K and V have
+ *   2 attention over splits of the keys        q, k rotated, k and v into the cache on the way
+ *   3 the splits merged
+ *   4 x += W attended                          and the norm's input of 5
+ *   5 act(W norm(x)) * (W norm(x))
+ *   6 x += W that                              and the norm's input of the next layer
+ *
+ * Where the model has norms behind its parts, 4 and 6 leave W y, which rmsnorm and form take to x;
+ * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2.
+ * Between projections x travels in a form (gpu/dims.h): f32, or with FAST int8. */
+#include "inference/engine.h"
+
+/* Whether there are packed programs for all projections. */
+static bool all_packed(const weights *w, uint32_t layers, const gpu_limits *device) {
+    for (uint32_t i = 0; i <= layers; i++) {
+        const layer_weights *l = i < layers ? &w->layers[i] : NULL;
+        const projection *parts[] = {l ? &l->qkv : &w->head, l ? &l->attn_out : &w->head,
+                                     l ? &l->gate_up : &w->head, l ? &l->down : &w->head};
+        for (size_t j = 0; j < sizeof parts / sizeof parts[0]; j++)
+            for (uint32_t n = 0; n < parts[j]->count; n++)
+                if (!kernel_exists(KERNEL_LINEAR_PACKED, parts[j]->part[n].format, device))
+                    return false;
+    }
+    return true;
+}
+
+x_form decode_form(const doppler_model *m, doppler_precision precision) {
+    bool packed = precision == DOPPLER_FAST &&
+                  all_packed(&m->weights, m->manifest.model.layers, gpu_get_limits(m->d->g));
+    return packed ? X_PACKED : X_F32;
+}
+
+/* y[y_first ..] = W x, or what flags say, for all parts of a projection. */
+static void project(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer out,
+                    gpu_buffer x, uint32_t gain, uint32_t flags) {
+    const model_config *m = &s->model->manifest.model;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const matrix *w = &p->part[i];
+        uint32_t rows = flags & LINEAR_ACT ? w->rows / 2 : w->rows;
+        uint32_t bias = p->bias[i] == OP_NO_BIAS ? 0 : LINEAR_BIAS;
+        op_linear(session_ops(s), s->form, y, out, w, x, s->model->weights.vectors,
+                  (struct linear_dims){
+                      .rows = rows, .k = w->cols, .y_first = p->first[i],
+                      .out_k = flags & LINEAR_ACT ? rows : p->rows, .up = rows,
+                      .bias = bias ? p->bias[i] : 0, .gain = gain, .activation = m->activation,
+                      .flags = flags | bias, .eps = m->norm_eps});
+    }
+}
+
+/* out = form of x times a norm's gain, or of x as it is. */
+static void to_form(const doppler_session *s, gpu_buffer out, gpu_buffer x, uint32_t k,
+                    uint32_t gain) {
+    bool gained = gain != OP_NO_BIAS;
+    op_form(session_ops(s), s->form, out, x, s->model->weights.vectors,
+            (struct form_dims){k, 1, 0, gained ? gain : 0, gained ? FORM_GAIN : 0});
+}
+
+/* x += W y, or x += norm(W y); x_form: what the next norm's projection reads. */
+static void join(const doppler_session *s, const projection *p, gpu_buffer y, uint32_t post_norm,
+                 uint32_t next_norm) {
+    const model_config *m = &s->model->manifest.model;
+    const session_buffers *b = &s->buffers;
+    if (post_norm == OP_NO_BIAS) {
+        project(s, p, b->x, b->x_form, y, next_norm, LINEAR_ADD | LINEAR_FORM | LINEAR_GAIN);
+        return;
+    }
+    project(s, p, b->normed, b->x_form, y, 0, 0);
+    op_rmsnorm(session_ops(s), b->x, b->normed, s->model->weights.vectors,
+               (struct rmsnorm_dims){m->dim, 1, 0, post_norm, RMSNORM_ADD, m->norm_eps});
+    to_form(s, b->x_form, b->x, m->dim, next_norm);
+}
+
+/* hidden_form = act(gate) * up */
+static void gate(const doppler_session *s, const projection *p) {
+    const model_config *m = &s->model->manifest.model;
+    const session_buffers *b = &s->buffers;
+    if (p->count == 1 && op_binds(s->model->d->g, &p->part[0])) {
+        project(s, p, b->activated, b->hidden_form, b->x_form, 0,
+                LINEAR_NORM | LINEAR_ACT | LINEAR_FORM);
+        return;
+    }
+    project(s, p, b->gate_up, b->hidden_form, b->x_form, 0, LINEAR_NORM);
+    op_act_mul(session_ops(s), b->activated, b->gate_up,
+               (struct act_mul_dims){m->hidden, 1, m->activation, 0});
+    to_form(s, b->hidden_form, b->activated, m->hidden, OP_NO_BIAS);
+}
+
+/* Rotates q and k, writes k and v to the cache. */
+static void turn(const doppler_session *s, uint32_t layer, kv_slabs kv) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const session_buffers *b = &s->buffers;
+    layer_kind kind = (layer_kind)m->layer_kinds[layer];
+    op_rope_kv(session_ops(s), kv, b->state, b->rope[kind], s->model->weights.vectors, b->qkv,
+               (struct rope_kv_dims){
+                   .heads = m->heads, .kv_heads = m->kv_heads, .head_dim = m->head_dim,
+                   .tokens = 1, .context = s->context, .slots = s->slots[kind],
+                   .rope_rows = s->rope.rows, .q_gain = w->q_norm, .k_gain = w->k_norm,
+                   .flags = m->qk_norm ? ROPE_KV_NORM : 0, .eps = m->norm_eps});
+}
+
+/* attended_form = attention of one token, whose k and v go to the cache. */
+static void attention(const doppler_session *s, uint32_t layer) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const session_buffers *b = &s->buffers;
+    layer_kind kind = (layer_kind)m->layer_kinds[layer];
+    gpu_buffer vectors = s->model->weights.vectors;
+    kv_slabs kv = {s->kv, s->slab_heads[kind], s->kv_buffers + s->kv_first[layer]};
+    uint32_t window = kind == LAYER_SLIDING ? m->window : s->context;
+    bool fits = attention_token_fits(s->kv, m->head_dim), turned = m->qk_norm || !fits;
+    if (turned) turn(s, layer, kv);
+    if (fits) {
+        op_attention_token(session_ops(s), kv, s->form, b->attended_form, b->partial, b->state,
+                           b->rope[kind], vectors, b->qkv,
+                           (struct attention_token_dims){
+                               .heads = m->heads, .kv_heads = m->kv_heads,
+                               .head_dim = m->head_dim, .context = s->context,
+                               .slots = s->slots[kind], .rope_rows = s->rope.rows,
+                               .window = window, .splits = s->splits[kind], .sinks = w->sinks,
+                               .flags = turned ? 0 : ATTENTION_TURN,
+                               .scale = m->attention_scale});
+        return;
+    }
+    op_attention(session_ops(s), kv, b->attended, b->partial, b->state, vectors, b->qkv,
+                 (struct attention_dims){
+                     .heads = m->heads, .kv_heads = m->kv_heads, .head_dim = m->head_dim,
+                     .tokens = 1, .context = s->context, .slots = s->slots[kind],
+                     .window = window, .splits = s->splits[kind], .sinks = w->sinks,
+                     .scale = m->attention_scale});
+    to_form(s, b->attended_form, b->attended, m->heads * m->head_dim, OP_NO_BIAS);
+}
+
+static void layer(const doppler_session *s, uint32_t index) {
+    const model_config *m = &s->model->manifest.model;
+    const weights *all = &s->model->weights;
+    const layer_weights *w = &all->layers[index];
+    const session_buffers *b = &s->buffers;
+    bool last = index + 1 == m->layers;
+    project(s, &w->qkv, b->qkv, b->attended_form, b->x_form, 0, LINEAR_NORM);
+    attention(s, index);
+    join(s, &w->attn_out, b->attended_form, w->attn_post_norm, w->ffn_norm);
+    gate(s, &w->gate_up);
+    join(s, &w->down, b->hidden_form, w->ffn_post_norm,
+         last ? all->final_norm : all->layers[index + 1].attn_norm);
+}
+
+void decode_layers(const doppler_session *s) {
+    const model_config *m = &s->model->manifest.model;
+    const weights *w = &s->model->weights;
+    op_gather(session_ops(s), s->buffers.x, &w->embedding, s->buffers.ids, 1, m->embedding_scale);
+    to_form(s, s->buffers.x_form, s->buffers.x, m->dim, w->layers[0].attn_norm);
+    for (uint32_t i = 0; i < m->layers; i++) layer(s, i);
+}
+
+void decode_head(const doppler_session *s) {
+    const session_buffers *b = &s->buffers;
+    project(s, &s->model->weights.head, b->logits, b->attended_form, b->x_form, 0, LINEAR_NORM);
+}
