@@ -253,7 +253,7 @@ export const verb = {
         host: { kind: ['node'], default: 'node', help: 'this process, also for the CPU backend' },
         precision: { kind: ['fast', 'exact'], default: 'fast',
             help: 'fast permits kernels that round activations' },
-        kv: { kind: ['f16', 'f32'], default: 'f16', help: 'format of the KV cache' },
+        kv: { kind: ['f16', 'f32', 'q8_0'], default: 'f16', help: 'format of the KV cache' },
         context: { kind: 'text', metavar: 'N,N', default: '512',
             help: 'tokens of the prompt; default 512' },
         tokens: { short: 'n', kind: 'count', metavar: 'N', default: 128, min: 2, max: 65536,
