@@ -9,28 +9,18 @@
  *   6 x += W that                              and the norm's input of the next layer
  *
  * Where the model has norms behind its parts, 4 and 6 leave W y, which rmsnorm and form take to x;
- * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2.
+ * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2; where it has
+ * experts, moe.c stands for 5 and 6, exact and with a norm of its own.
  * Between projections x travels in a form (gpu/dims.h): f32, or with FAST int8. */
 #include "inference/engine.h"
 
-/* Whether there are packed programs for all projections. */
-static bool all_packed(const weights *w, uint32_t layers, const gpu_limits *device) {
-    for (uint32_t i = 0; i <= layers; i++) {
-        const layer_weights *l = i < layers ? &w->layers[i] : NULL;
-        const projection *parts[] = {l ? &l->qkv : &w->head, l ? &l->attn_out : &w->head,
-                                     l ? &l->gate_up : &w->head, l ? &l->down : &w->head};
-        for (size_t j = 0; j < sizeof parts / sizeof parts[0]; j++)
-            for (uint32_t n = 0; n < parts[j]->count; n++)
-                if (!kernel_exists(KERNEL_LINEAR_PACKED, parts[j]->part[n].format, device))
-                    return false;
-    }
-    return true;
-}
-
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
-    bool packed = precision == DOPPLER_FAST &&
-                  all_packed(&m->weights, m->manifest.model.layers, gpu_get_limits(m->d->g));
-    return packed ? X_PACKED : X_F32;
+    if (precision != DOPPLER_FAST) return X_F32;
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        if (m->linear_formats & 1u << f &&
+            !kernel_exists(KERNEL_LINEAR_PACKED, f, gpu_get_limits(m->d->g)))
+            return X_F32;
+    return X_PACKED;
 }
 
 /* y[y_first ..] = W x, or what flags say, for all parts of a projection. */
@@ -58,6 +48,13 @@ static void to_form(const doppler_session *s, gpu_buffer out, gpu_buffer x, uint
             (struct form_dims){k, 1, 0, gained ? gain : 0, gained ? FORM_GAIN : 0});
 }
 
+static void norm(const doppler_session *s, gpu_buffer y, gpu_buffer x, uint32_t gain,
+                 uint32_t flags) {
+    const model_config *m = &s->model->manifest.model;
+    op_rmsnorm(session_ops(s), y, x, s->model->weights.vectors,
+               (struct rmsnorm_dims){m->dim, 1, 0, gain, flags, m->norm_eps});
+}
+
 /* x += W y, or x += norm(W y); x_form: what the next norm's projection reads. */
 static void join(const doppler_session *s, const projection *p, gpu_buffer y, uint32_t post_norm,
                  uint32_t next_norm) {
@@ -68,8 +65,7 @@ static void join(const doppler_session *s, const projection *p, gpu_buffer y, ui
         return;
     }
     project(s, p, b->normed, b->x_form, y, 0, 0);
-    op_rmsnorm(session_ops(s), b->x, b->normed, s->model->weights.vectors,
-               (struct rmsnorm_dims){m->dim, 1, 0, post_norm, RMSNORM_ADD, m->norm_eps});
+    norm(s, b->x, b->normed, post_norm, RMSNORM_ADD);
     to_form(s, b->x_form, b->x, m->dim, next_norm);
 }
 
@@ -86,6 +82,18 @@ static void gate(const doppler_session *s, const projection *p) {
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, 1, m->activation, 0});
     to_form(s, b->hidden_form, b->activated, m->hidden, OP_NO_BIAS);
+}
+
+/* x += the sum of the token's experts, or its norm */
+static void experts(const doppler_session *s, uint32_t layer, uint32_t next_norm) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const session_buffers *b = &s->buffers;
+    bool plain = w->ffn_post_norm == OP_NO_BIAS;
+    norm(s, b->normed, b->x, w->ffn_norm, 0);
+    moe_forward(s, layer, 1, plain ? b->x : b->normed, plain);
+    if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, RMSNORM_ADD);
+    to_form(s, b->x_form, b->x, m->dim, next_norm);
 }
 
 /* Rotates q and k, writes k and v to the cache. */
@@ -143,9 +151,13 @@ static void layer(const doppler_session *s, uint32_t index) {
     project(s, &w->qkv, b->qkv, b->attended_form, b->x_form, 0, LINEAR_NORM);
     attention(s, index);
     join(s, &w->attn_out, b->attended_form, w->attn_post_norm, w->ffn_norm);
+    uint32_t next_norm = last ? all->final_norm : all->layers[index + 1].attn_norm;
+    if (m->experts) {
+        experts(s, index, next_norm);
+        return;
+    }
     gate(s, &w->gate_up);
-    join(s, &w->down, b->hidden_form, w->ffn_post_norm,
-         last ? all->final_norm : all->layers[index + 1].attn_norm);
+    join(s, &w->down, b->hidden_form, w->ffn_post_norm, next_norm);
 }
 
 void decode_layers(const doppler_session *s) {

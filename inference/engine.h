@@ -30,6 +30,7 @@ struct doppler_model {
     tokenizer *tokenizer;        /* owned */
     bool allocated;              /* or on its way to be */
     uint32_t formats;            /* a bit for each weight_format of its matrices */
+    uint32_t linear_formats;     /* of those that decode.c reads by linear */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -104,8 +105,7 @@ struct doppler_session {
     uint32_t slab_heads[LAYER_KINDS];      /* KV heads in a buffer of such a layer's cache */
     uint32_t slabs[LAYER_KINDS];           /* buffers of it */
     doppler_precision precision;
-    bool plain;                  /* forward.c for all: the model has experts, or a program of
-                                  * decode.c was wrong here */
+    bool plain;                  /* forward.c for all: a program of decode.c was wrong here */
     x_form form;                 /* of x between the projections of a decoded token */
     session_buffers buffers;
     gpu_buffer *kv_buffers;      /* [all layers' slabs]: [KV heads, 2, slots, head_dim] each */

@@ -48,9 +48,14 @@ static void programs_done(doppler_status status, void *user) {
 /* Every program that the model's tensors need; those that depend on the KV format come with the
  * session. */
 static doppler_status compile_model(doppler_model *m) {
+    const model_config *c = &m->manifest.model;
     for (uint32_t i = 0; i < m->manifest.tensor_count; i++) {
         const rdrr_tensor *t = &m->manifest.tensors[i];
-        if (roles[t->role].matrix) m->formats |= 1u << t->format;
+        if (!roles[t->role].matrix) continue;
+        bool apart = t->role == ROLE_ROUTER || model_role_in_expert(c, t->role) ||
+                     (t->role == ROLE_EMBEDDING && !c->tied_head);
+        m->formats |= 1u << t->format;
+        if (!apart) m->linear_formats |= 1u << t->format;
     }
     program_want wants[8 + 2 * FORMAT_COUNT];
     size_t count = 0;
@@ -64,7 +69,7 @@ static doppler_status compile_model(doppler_model *m) {
         wants[count++] = (program_want){KERNEL_MATVEC, f};
         wants[count++] = (program_want){KERNEL_MATMUL, f};
     }
-    if (m->manifest.model.experts) {
+    if (c->experts) {
         wants[count++] = (program_want){KERNEL_ROUTE, 0};
         wants[count++] = (program_want){KERNEL_EXPERT_TILES, 0};
         wants[count++] = (program_want){KERNEL_COMBINE, 0};

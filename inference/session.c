@@ -155,7 +155,7 @@ static void created(doppler_session *s, doppler_status status) {
 
 bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
     bool packed = kernels[id].link == LINK_LINEAR_PACKED;
-    return !s->plain && packed == (s->form == X_PACKED) && s->model->formats & 1u << format &&
+    return !s->plain && packed == (s->form == X_PACKED) && s->model->linear_formats & 1u << format &&
            kernel_exists(id, format, gpu_get_limits(s->model->d->g));
 }
 
@@ -323,7 +323,6 @@ static doppler_status plan(doppler_model *m, const doppler_session_options *opti
     s->context = o.context ? o.context : min_u32(c->context, MAX_CONTEXT_DEFAULT);
     s->chunk = fitting_chunk(s, min_u32(o.chunk ? o.chunk : DEFAULT_CHUNK, s->context));
     s->precision = o.precision;
-    s->plain = c->experts > 0;
     s->form = decode_form(m, o.precision);
     s->kv = (kv_format)o.kv;
     status = plan_cache(s, o.context > 0);
