@@ -5,15 +5,9 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { converted, golden, goldenPerplexity, greedyViolations, logits, longest, near, perplexity,
-    relativeError, root, shared, within, worstHiddenRms, worstLogits } from './oracle.mjs';
-
-const fixtures = join(root, 'tests', 'fixtures', 'micro');
-const cpu = ['--device', 'cpu'];
-const wasm = [...cpu, '--host', 'node'];
-const gpu = ['--device', 'gpu'];
-const f32 = ['--kv', 'f32'];
-const f16 = ['--kv', 'f16'];
+import { converted, cpu, f16, f32, fixtures, golden, goldenPerplexity, gpu, greedyViolations,
+    heldout, logits, longest, near, perplexity, relativeError, shared, wasm, within,
+    worstHiddenRms, worstLogits } from './oracle.mjs';
 
 for (const name of ['llama2', 'mistral', 'gemma3']) {
     const checkpoint = join(fixtures, name);
@@ -109,15 +103,15 @@ for (const name of ['llama3', 'mistral', 'gemma3']) {
         const q8 = ['--kv', 'q8_0'];
         within(worstLogits(pack, g, [...cpu, ...q8]), 2e-2);
         within(worstLogits(pack, longest(g), [...gpu, ...q8]), 2e-2);
-        const ppl = perplexity(pack, join(shared, 'vectors', 'heldout.txt'), 2, ...q8, ...cpu);
+        const ppl = perplexity(pack, heldout, 2, ...q8, ...cpu);
         assert.ok(Math.abs(ppl / goldenPerplexity(g, 2) - 1) <= 2e-3, `perplexity ${ppl}`);
     });
     test(`${name} perplexity of two chunks, native CPU`, { skip }, () => {
-        near(perplexity(pack, join(shared, 'vectors', 'heldout.txt'), 2, ...f32, ...cpu),
+        near(perplexity(pack, heldout, 2, ...f32, ...cpu),
             goldenPerplexity(g, 2));
     });
     test(`${name} perplexity of 16 chunks, native CPU`, { skip: long }, () => {
-        near(perplexity(pack, join(shared, 'vectors', 'heldout.txt'), 16, ...f32, ...cpu),
+        near(perplexity(pack, heldout, 16, ...f32, ...cpu),
             g.perplexity.value);
     });
     // 600 tokens are over 12 windows; one step, steps that wrap the rings, single tokens.

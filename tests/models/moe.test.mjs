@@ -5,17 +5,10 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { converted, golden, goldenPerplexity, greedyViolations, logits, longest, near, perplexity,
-    relativeError, root, shared, traceTensors, within, worstHiddenRms, worstLogits }
-    from './oracle.mjs';
+import { converted, cpu, f16, f32, fixtures, golden, goldenPerplexity, gpu, greedyViolations,
+    heldout, logits, longest, near, perplexity, relativeError, shared, traceTensors, wasm, within,
+    worstHiddenRms, worstLogits } from './oracle.mjs';
 
-const fixtures = join(root, 'tests', 'fixtures', 'micro');
-const heldout = join(shared, 'vectors', 'heldout.txt');
-const cpu = ['--device', 'cpu'];
-const wasm = [...cpu, '--host', 'node'];
-const gpu = ['--device', 'gpu'];
-const f32 = ['--kv', 'f32'];
-const f16 = ['--kv', 'f16'];
 const margin = 0.02;                     // of logits, below which another token may be chosen
 const closest = 1e-3;                    // of router logits, below which another expert may be
 

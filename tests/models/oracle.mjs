@@ -9,6 +9,15 @@ import { violations } from '../schema.mjs';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const shared = join(root, '..', 'shared');
+export const fixtures = join(root, 'tests', 'fixtures', 'micro');
+export const heldout = join(shared, 'vectors', 'heldout.txt');
+
+// Options of the programs: where a model runs, and its cache.
+export const cpu = ['--device', 'cpu'];
+export const wasm = [...cpu, '--host', 'node'];
+export const gpu = ['--device', 'gpu'];
+export const f32 = ['--kv', 'f32'];
+export const f16 = ['--kv', 'f16'];
 const work = join(root, 'build', 'models');
 
 export const within = (error, bound) => assert.ok(error <= bound, `largest error ${error}`);
