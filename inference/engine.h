@@ -76,6 +76,7 @@ enum {
 typedef struct recorded {
     gpu_list list;
     uint32_t tokens;             /* of the step */
+    bool decode;                 /* by decode.c */
     int sampler;                 /* kernel_id of the sampler at its end, or -1 */
     bool penalize;
 } recorded;
@@ -235,9 +236,10 @@ op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */
 void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,
                         uint32_t tokens);
-/* The list of a step of `tokens`; with a sampler (a kernel_id, else -1) it ends by sampling from
- * the last token's logits. Recorded anew only when the step differs from r's. */
-gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int sampler,
+/* The list of a step of `tokens`; decode: of one, by decode.c where that serves. With a sampler (a
+ * kernel_id, else -1) it ends by sampling from the last token's logits. Recorded anew only when the
+ * step differs from r's. */
+gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, bool decode, int sampler,
                       bool penalize);
 /* Whether work may start; ids within the vocabulary, at most `context` of them. */
 doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count);

@@ -149,11 +149,11 @@ static void prefill(struct generation *g) {
     g->prefilled += tokens;
     kv_written(s, g->prefilled);
     if (tokens == left) {
-        launch(g, session_step(s, &s->last_list, tokens, (int)g->sampler, g->penalize), 1);
+        launch(g, session_step(s, &s->last_list, tokens, false, (int)g->sampler, g->penalize), 1);
         return;
     }
     g->chunk_running = true;
-    gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, tokens, -1, false), 1, NULL,
+    gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, tokens, false, -1, false), 1, NULL,
                chunk_done, g);
 }
 
@@ -172,7 +172,7 @@ static void decode(struct generation *g) {
     uint32_t steps = flight_steps(g);
     if (g->steps == 1) checkpoint_take(s, g->prompt_tokens);         /* for another try */
     rope_table_reach(s, g->prompt_tokens + g->steps - 1, steps);
-    launch(g, session_step(s, &s->decode_list, 1, (int)g->sampler, g->penalize), steps);
+    launch(g, session_step(s, &s->decode_list, 1, true, (int)g->sampler, g->penalize), steps);
 }
 
 /* One arrow of the state machine: starts what can be started, or finishes. */

@@ -108,8 +108,9 @@ static void next_chunk(struct logits_pass *p) {
     session_write_step(s, &state, s->timeline + p->chunk_first, p->chunk_tokens);
     kv_written(s, p->chunk_first + p->chunk_tokens);
     if (!p->logits) write_targets(p);
-    gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, p->chunk_tokens, -1, false), 1,
-               NULL, NULL, NULL);
+    gpu_list list = session_step(s, &s->chunk_list, p->chunk_tokens, p->chunk_tokens == 1, -1,
+                                 false);
+    gpu_submit(s->model->d->g, list, 1, NULL, NULL, NULL);
     next_slice(p);
 }
 

@@ -25,7 +25,7 @@ doppler_status doppler_profile(doppler_session *s, uint32_t position, uint32_t t
                     position, s->chunk, s->context);
     gpu *g = s->model->d->g;
     recorded *r = tokens == 1 ? &s->decode_list : &s->last_list;
-    gpu_list list = session_step(s, r, tokens, KERNEL_ARGMAX, false);
+    gpu_list list = session_step(s, r, tokens, tokens == 1, KERNEL_ARGMAX, false);
     *count = list ? gpu_list_dispatches(g, list) : 0;
     if (*count == 0 || *count > capacity)
         return fail(e, DOPPLER_NO_MEMORY, "times of %zu dispatches", *count);

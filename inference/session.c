@@ -420,14 +420,16 @@ void session_write_step(doppler_session *s, const step_state *state, const uint3
     gpu_write(s->model->d->g, s->buffers.ids, 0, ids, tokens * sizeof *ids);
 }
 
-gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int sampler,
+gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, bool decode, int sampler,
                       bool penalize) {
     gpu *g = s->model->d->g;
-    if (r->list && r->tokens == tokens && r->sampler == sampler && r->penalize == penalize)
+    assert(!decode || tokens == 1);
+    decode = decode && !s->plain;
+    if (r->list && r->tokens == tokens && r->decode == decode && r->sampler == sampler &&
+        r->penalize == penalize)
         return r->list;
     gpu_list_destroy(g, r->list);
     gpu_record_begin(g);
-    bool decode = tokens == 1 && !s->plain;
     if (decode) decode_layers(s);
     else forward_layers(s, tokens);
     if (sampler >= 0) {
@@ -444,7 +446,7 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, int samp
             op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
                       b->ring, dims);
     }
-    *r = (recorded){gpu_record_end(g), tokens, sampler, penalize};
+    *r = (recorded){gpu_record_end(g), tokens, decode, sampler, penalize};
     return r->list;
 }
 
