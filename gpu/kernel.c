@@ -115,6 +115,14 @@ static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_HALF] = {wgsl_half},
 };
 
+/* Of variants; KERNEL_GATHER, 0: of none. */
+static const kernel_id bases[KERNEL_COUNT] = {
+    [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
+    [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+};
+
+kernel_id kernel_base(kernel_id id) { return bases[id] ? bases[id] : id; }
+
 static bool is_linear(kernel_link link) {
     return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
 }

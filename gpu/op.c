@@ -4,6 +4,7 @@
 #include "gpu/op.h"
 
 #include <assert.h>
+#include <string.h>
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 
@@ -14,6 +15,27 @@ static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
     gpu_program p = o.programs->of[kernel][format];
     assert(p);
     return p;
+}
+
+/* ---- which kernel */
+
+const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape) {
+    for (uint32_t i = 0; i < programs->choice_count; i++) {
+        const op_choice *c = &programs->choices[i];
+        if (kernel_base(c->best) == base && memcmp(&c->shape, &shape, sizeof shape) == 0) return c;
+    }
+    return NULL;
+}
+
+/* What was measured to be the fastest for a shape, else what a rule says, else a variant of it. */
+static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
+    kernel_id base = kernel_base(rule);
+    const op_choice *c = op_chosen(o.programs, base, shape);
+    if (c && o.programs->of[c->best][shape.format]) return c->best;
+    if (o.programs->of[rule][shape.format]) return rule;
+    for (kernel_id id = base; id < KERNEL_COUNT; id++)
+        if (kernel_base(id) == base && o.programs->of[id][shape.format]) return id;
+    return base;
 }
 
 /* ---- matrices */
@@ -112,18 +134,22 @@ bool op_binds(const gpu *g, const matrix *w) {
     return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
 }
 
+/* Wide where few workgroups of the other would fill a GPU. */
+static kernel_id linear_kernel(op_context o, x_form form, op_shape shape) {
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
+    return choose(o, ids[form][ceil_div(shape.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
+}
+
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims) {
     bool act = dims.flags & LINEAR_ACT;
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    static const kernel_id ids[X_FORMS][2] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
-                kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
-    gpu_program p = program_of(o, ids[form][wide], w->format);
+    kernel_id id = linear_kernel(o, form, (op_shape){w->format, dims.rows, w->cols, 1});
+    gpu_program p = program_of(o, id, w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};

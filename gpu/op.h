@@ -7,10 +7,24 @@
 #include "gpu/dims.h"
 #include "gpu/kernel.h"
 
-/* Compiled programs, by kernel and format; 0 where not asked for. */
+/* What a kernel is chosen by: a weight format, weights [rows, k], and tokens: OP_TOKENS of those at
+ * hand. */
+typedef struct op_shape { uint32_t format, rows, k, tokens; } op_shape;
+
+/* Which kernel was the fastest of its base's variants on this device, for a shape. */
+typedef struct op_choice { op_shape shape; kernel_id best; } op_choice;
+enum { OP_MAX_CHOICES = 48 };
+
+/* Compiled programs, by kernel and format; 0 where not asked for. Operations take the kernel that a
+ * choice names, else that of a rule, else another variant that is there. */
 typedef struct op_programs {
     gpu_program of[KERNEL_COUNT][FORMAT_COUNT];
+    op_choice choices[OP_MAX_CHOICES];
+    uint32_t choice_count;
 } op_programs;
+
+/* The choice for a shape among the variants of base, or NULL. */
+const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape);
 
 /* Where operations are recorded. programs: borrowed. */
 typedef struct op_context {

@@ -17,8 +17,7 @@
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
     if (precision != DOPPLER_FAST) return X_F32;
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (m->linear_formats & 1u << f &&
-            !kernel_exists(KERNEL_LINEAR_PACKED, f, gpu_get_limits(m->d->g)))
+        if (m->linear_formats & 1u << f && !program_exists_any(m->d, KERNEL_LINEAR_PACKED, f))
             return X_F32;
     return X_PACKED;
 }

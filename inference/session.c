@@ -153,61 +153,7 @@ static void created(doppler_session *s, doppler_status status) {
     s->created(status, s->created_user);
 }
 
-bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
-    bool packed = kernels[id].link == LINK_LINEAR_PACKED;
-    return !s->plain && packed == (s->form == X_PACKED) && s->model->linear_formats & 1u << format &&
-           kernel_exists(id, format, gpu_get_limits(s->model->d->g));
-}
-
-static doppler_status compile_session(doppler_session *s);
-
-/* A program was wrong: does without a feature that it may have used, first subgroups, then packed
- * dots, or at last without decode.c. */
-static doppler_status distrust(doppler_session *s) {
-    doppler *d = s->model->d;
-    gpu_limits less = *gpu_get_limits(d->g);
-    for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
-        for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
-            if (d->trusted[id][f] || !session_wants(s, id, f)) continue;
-            gpu_program_destroy(d->g, d->programs.of[id][f]);
-            d->programs.of[id][f] = 0;
-        }
-    if (less.features & GPU_SUBGROUPS) less.features &= ~(uint32_t)GPU_SUBGROUPS;
-    else if (s->form == X_PACKED) less.features &= ~(uint32_t)GPU_PACKED_DOT;
-    else s->plain = true;
-    gpu_cap_limits(d->g, &less);
-    s->form = decode_form(s->model, s->precision);
-    if (!s->plain) return compile_session(s);
-    created(s, DOPPLER_OK);
-    return DOPPLER_OK;
-}
-
-static void tested(doppler_status status, void *user) {
-    doppler_session *s = user;
-    if (status == DOPPLER_UNSUPPORTED) status = distrust(s);
-    else if (!status) created(s, status);
-    if (status) created(s, status);
-}
-
-static void programs_done(doppler_status status, void *user) {
-    doppler_session *s = user;
-    bool started = false;
-    if (!status) status = selftest_start(s, &started, tested, s);
-    if (!started) created(s, status);
-}
-
-/* The programs that depend on the session's options. */
-static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 2 * FORMAT_COUNT] = {
-        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
-        {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
-        {KERNEL_FORM, s->form}};
-    size_t count = 6;
-    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
-            if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
-    return programs_compile(s->model->d, wants, count, programs_done, s);
-}
+static void prepared(doppler_status status, void *user) { created(user, status); }
 
 static void buffers_done(doppler_status status, void *user) {
     doppler_session *s = user;
@@ -220,7 +166,7 @@ static void buffers_done(doppler_status status, void *user) {
         created(s, status);
         return;
     }
-    status = compile_session(s);
+    status = session_prepare(s, prepared, s);
     if (status) created(s, status);
 }
 

@@ -54,7 +54,7 @@ static outcome tell(const kernel_id *faults, size_t count, doppler_precision pre
     assert_int_equal(host_open(&h, &c, PACKAGE, &options), 0);
     memset(h.d->programs.of[KERNEL_LINEAR], 0,
            sizeof h.d->programs.of[0] * (KERNEL_LINEAR_PACKED_WIDE - KERNEL_LINEAR + 1));
-    memset(h.d->trusted, 0, sizeof h.d->trusted);        /* as if nothing had been tested */
+    memset(h.d->trust, 0, sizeof h.d->trust);        /* as if nothing had been tested */
     for (size_t i = 0; i < count; i++) put_in_faults(h.d, faults[i]);
     doppler_session *s = NULL;
     host_answer answer = {0};

@@ -1,0 +1,120 @@
+/* trials.c - the table of trials, and the numbers they are made with. */
+#include "inference/trials.h"
+#include "gpu/cpu/half.h"
+#include "gpu/cpu/x_form.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- operations */
+
+enum { K = 768, ROWS = 64 };     /* K: three blocks of 256 */
+
+/* y, out = W x, for x [K] and out in a form; with LINEAR_ACT of half the rows. */
+static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    uint32_t rows = t->flags & LINEAR_ACT ? ROWS / 2 : ROWS;
+    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    op_linear(o, operand_form(&t->operands[1]), b[3], b[4], &w, b[1], b[2],
+              (struct linear_dims){.rows = rows, .k = K, .out_k = rows, .up = rows, .bias = ROWS,
+                                   .flags = t->flags, .eps = 1e-5f});
+}
+
+/* ---- the table */
+
+#define LINEAR_TRIAL(id, form, rows, flags)                                          \
+    {KERNEL_##id, true, linear, flags, 1e-3f,                                        \
+     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##form, K, 0, false},              \
+      {OPERAND_FLOATS, 3 * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true},         \
+      {OPERAND_##form, rows, 0, true}}}
+enum {
+    GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
+    JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM
+};
+
+const trial trials[] = {
+    LINEAR_TRIAL(LINEAR, FORM_F32, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR, FORM_F32, ROWS, JOINED),
+    LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
+};
+const uint32_t trial_count = sizeof trials / sizeof *trials;
+
+/* ---- operands */
+
+x_form operand_form(const operand *o) {
+    return o->kind == OPERAND_FORM_PACKED ? X_PACKED : X_F32;
+}
+
+uint64_t operand_bytes(const operand *o, uint32_t format) {
+    static const uint32_t each[] = {[OPERAND_FLOATS] = 4, [OPERAND_HALVES] = 2, [OPERAND_IDS] = 4};
+    if (o->kind == OPERAND_STATE) return sizeof(step_state);
+    if (o->kind == OPERAND_WEIGHTS)
+        return o->count * format_row_bytes((weight_format)format, o->width);
+    if (o->kind == OPERAND_FORM_F32 || o->kind == OPERAND_FORM_PACKED)
+        return (o->width ? o->width : 1) * x_form_bytes(operand_form(o), o->count);
+    assert(o->count * each[o->kind] % 4 == 0);
+    return o->count * each[o->kind];
+}
+
+static uint32_t hash(uint32_t i) { return (i * 2654435761u) >> 9; }
+
+/* Small numbers of both signs. */
+static float number(uint32_t i) { return (float)((i * 2654435761u) >> 16 & 1023) / 512 - 1; }
+
+static void put_half(uint8_t *at, uint32_t bits) {
+    at[0] = (uint8_t)bits;
+    at[1] = (uint8_t)(bits >> 8);
+}
+
+/* A row of weights of about [-1, 1], some of 0: any bits for quants, small scales for blocks. */
+static void make_row(weight_format format, uint32_t k, uint32_t seed, uint8_t *row) {
+    const format_info *info = &formats[format];
+    uint32_t scales = format_scales_offset(format, k), blocks = format_blocks(format, k);
+    for (uint32_t i = 0; i < format_row_bytes(format, k); i++) row[i] = (uint8_t)hash(seed + i);
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint8_t *unit = row + b * info->unit_bytes, *scale = row + scales + b * info->scale_bytes;
+        uint32_t bits = hash(seed + b);
+        float value = number(seed + b);
+        if (format == FORMAT_F32) memcpy(unit, &value, 4);
+        if (format == FORMAT_F16) put_half(unit, 0x3000 | (bits & 0x87FF));
+        if (format == FORMAT_BF16) put_half(unit, 0x3E00 | (bits & 0x80FF));
+        if (info->scale_bytes == 1) *scale = (uint8_t)(122 + bits % 4);
+        if (info->scale_bytes == 2) put_half(scale, (format == FORMAT_Q6_K ? 0x0C00 : 0x2000) |
+                                                        (bits & 0x3FF));
+        if (format != FORMAT_Q4_K && format != FORMAT_Q5_K) continue;
+        put_half(unit, 0x1000 | (bits & 0x3FF));
+        put_half(unit + 2, 0x1800 | (bits & 0x3FF));
+    }
+}
+
+static void make_form(const operand *o, uint32_t seed, uint8_t *data) {
+    x_form form = operand_form(o);
+    uint64_t bytes = x_form_bytes(form, o->count);
+    for (uint32_t token = 0; token < (o->width ? o->width : 1); token++, data += bytes)
+        for (uint32_t run = 0; run < o->count / X_RUN; run++) {
+            float v[X_RUN];
+            for (uint32_t i = 0; i < X_RUN; i++)
+                v[i] = number((token * o->count + run * X_RUN + i) * 3 + seed);
+            x_store(form, data, o->count, run, v, x_run_square(v));
+        }
+}
+
+void *operand_make(const operand *o, uint32_t format, uint32_t seed) {
+    uint8_t *data = calloc(1, (size_t)operand_bytes(o, format));
+    float *floats = (float *)data;
+    uint32_t *ids = (uint32_t *)data;
+    uint64_t row = o->kind == OPERAND_WEIGHTS ? operand_bytes(o, format) / o->count : 0;
+    seed = seed * 7 + 7;
+    if (!data) return NULL;
+    for (uint32_t i = 0; i < o->count && o->kind != OPERAND_STATE; i++) {
+        if (o->kind == OPERAND_FLOATS) floats[i] = number(i + seed);
+        if (o->kind == OPERAND_HALVES) put_half(data + 2 * i, float_to_half(number(i + seed)));
+        if (o->kind == OPERAND_IDS) ids[i] = hash(i + seed) % o->width;
+        if (o->kind == OPERAND_WEIGHTS)
+            make_row((weight_format)format, o->width, i * 7919 + format, data + i * row);
+    }
+    if (o->kind == OPERAND_FORM_F32 || o->kind == OPERAND_FORM_PACKED) make_form(o, seed, data);
+    if (o->kind == OPERAND_STATE) ((step_state *)data)->position = o->count;
+    return data;
+}
