@@ -27,6 +27,19 @@ const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape
     return NULL;
 }
 
+uint32_t op_token_class(uint32_t tokens) {
+    uint32_t class = 1;
+    while (class < tokens && class < 512) class *= 8;
+    return class;
+}
+
+void op_programs_only(const op_programs *all, kernel_id id, op_programs *out) {
+    *out = *all;
+    out->choice_count = 0;
+    for (uint32_t k = 0; k < KERNEL_COUNT; k++)
+        if (k != id && kernel_base(k) == kernel_base(id)) memset(out->of[k], 0, sizeof out->of[k]);
+}
+
 /* What was measured to be the fastest for a shape, else what a rule says, else a variant of it. */
 static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
     kernel_id base = kernel_base(rule);
@@ -135,11 +148,11 @@ bool op_binds(const gpu *g, const matrix *w) {
 }
 
 /* Wide where few workgroups of the other would fill a GPU. */
-static kernel_id linear_kernel(op_context o, x_form form, op_shape shape) {
+static kernel_id linear_kernel(op_context o, x_form form, op_shape shape, uint32_t rows) {
     static const kernel_id ids[X_FORMS][2] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    return choose(o, ids[form][ceil_div(shape.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
+    return choose(o, ids[form][ceil_div(rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
 }
 
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
@@ -148,7 +161,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    kernel_id id = linear_kernel(o, form, (op_shape){w->format, dims.rows, w->cols, 1});
+    kernel_id id = linear_kernel(o, form, (op_shape){w->format, w->rows, w->cols, 1}, dims.rows);
     gpu_program p = program_of(o, id, w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {

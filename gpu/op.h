@@ -7,13 +7,16 @@
 #include "gpu/dims.h"
 #include "gpu/kernel.h"
 
-/* What a kernel is chosen by: a weight format, weights [rows, k], and tokens: OP_TOKENS of those at
- * hand. */
+/* What a kernel is chosen by: a format, weights [rows, k], and tokens, as op_token_class has them.
+ * Four words. */
 typedef struct op_shape { uint32_t format, rows, k, tokens; } op_shape;
 
 /* Which kernel was the fastest of its base's variants on this device, for a shape. */
 typedef struct op_choice { op_shape shape; kernel_id best; } op_choice;
 enum { OP_MAX_CHOICES = 48 };
+
+/* What was measured for so many tokens counts for up to as many: 1, 8, 64, 512. */
+uint32_t op_token_class(uint32_t tokens);
 
 /* Compiled programs, by kernel and format; 0 where not asked for. Operations take the kernel that a
  * choice names, else that of a rule, else another variant that is there. */
@@ -23,6 +26,8 @@ typedef struct op_programs {
     uint32_t choice_count;
 } op_programs;
 
+/* Those of `all` among which operations find no variant of id's base but id, and no choices. */
+void op_programs_only(const op_programs *all, kernel_id id, op_programs *out);
 /* The choice for a shape among the variants of base, or NULL. */
 const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape);
 

@@ -19,6 +19,10 @@ struct doppler {
     bool is_cpu;
     op_programs programs;        /* compiled so far, shared by all models */
     uint8_t trust[KERNEL_COUNT][FORMAT_COUNT];     /* program_trust bits */
+    doppler_tuning tuning;
+    char *device_name;           /* owned */
+    uint32_t news;               /* what selftest.c and tune.c have found out so far */
+    double test_ms, tune_ms;     /* spent in them */
     error error;
 };
 
@@ -237,11 +241,18 @@ void decode_head(const doppler_session *s);
  * failure. */
 doppler_status selftest_start(doppler *d, bool *started, doppler_done_fn done, void *user);
 
+/* ---- tune.c */
+
+/* Times kernels that do the same, at shapes for which nothing was chosen yet. done, called if
+ * *started: OK, or a failure. */
+doppler_status tune_start(doppler_session *s, bool *started, doppler_done_fn done, void *user);
+
 /* ---- prepare.c */
 
 /* Compiles the programs that depend on the session's options, tests those that a device may get
  * wrong, and chooses between those that do the same. done as doppler_done_fn, unless NO_MEMORY is
  * returned. */
+double prepare_clock(void);      /* milliseconds */
 doppler_status session_prepare(doppler_session *s, doppler_done_fn done, void *user);
 
 /* ---- moe.c */

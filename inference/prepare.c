@@ -6,6 +6,14 @@
  * decode.c does. Each round drops a program, so that it ends. */
 #include "inference/engine.h"
 
+#include <time.h>
+
+double prepare_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
 /* Whether decode.c finds its programs. */
 static bool decode_exists(const doppler_session *s) {
     kernel_id base = s->form == X_PACKED ? KERNEL_LINEAR_PACKED : KERNEL_LINEAR;
@@ -30,8 +38,20 @@ static void end(doppler_session *s, doppler_status status) {
     s->prepared(status, s->prepared_user);
 }
 
+static void timed(doppler_status status, void *user) { end(user, status); }
+
+static void tune(doppler_session *s) {
+    bool started = false;
+    doppler_status status = tune_start(s, &started, timed, s);
+    if (!started) end(s, status);
+}
+
 static void tested(doppler_status status, void *user) {
     doppler_session *s = user;
+    if (!status) {
+        tune(s);
+        return;
+    }
     if (status == DOPPLER_UNSUPPORTED) {
         status = compile(s);
         if (!status) return;
@@ -43,7 +63,9 @@ static void compiled(doppler_status status, void *user) {
     doppler_session *s = user;
     bool started = false;
     if (!status) status = selftest_start(s->model->d, &started, tested, s);
-    if (!started) end(s, status);
+    if (started) return;
+    if (!status) tune(s);
+    else end(s, status);
 }
 
 static doppler_status compile(doppler_session *s) {

@@ -27,6 +27,7 @@ typedef struct selftest {
     uint32_t id, format, trial;  /* of the next probe */
     uint32_t running;
     doppler_status status;       /* of what failed */
+    double start_ms;
     doppler_done_fn done;
     void *user;
 } selftest;
@@ -49,14 +50,6 @@ static void probe_free(probe *p) {
         free(p->got[i]);
     }
     free(p);
-}
-
-/* Those of `all` among which an operation finds no variant of id but id. */
-static void without_others(const op_programs *all, kernel_id id, op_programs *out) {
-    *out = *all;
-    out->choice_count = 0;
-    for (uint32_t k = 0; k < KERNEL_COUNT; k++)
-        if (k != id && kernel_base(k) == kernel_base(id)) memset(out->of[k], 0, sizeof out->of[k]);
 }
 
 static void note(doppler_status status, void *user) {
@@ -91,7 +84,7 @@ static void describe(const probe *p, gpu_buffer_desc *descs) {
 /* Records the trial on g, whose programs `all` are. */
 static gpu_list record(const probe *p, gpu *g, const op_programs *all, const gpu_buffer *buffers) {
     op_programs only;
-    without_others(all, p->id, &only);
+    op_programs_only(all, p->id, &only);
     gpu_record_begin(g);
     p->trial->record((op_context){g, &only}, buffers, p->trial, p->format);
     return gpu_record_end(g);
@@ -275,6 +268,7 @@ static void launch(selftest *t) {
 }
 
 static void end(selftest *t) {
+    t->d->test_ms += prepare_clock() - t->start_ms;
     gpu_destroy(t->cpu);
     free(t);
 }
@@ -290,17 +284,21 @@ static void go_on(selftest *t) {
             if (t->wrong[k][f]) program_drop(d, k, f);
             else d->trust[k][f] |= TRUST_RIGHT;
             wrong = wrong || t->wrong[k][f];
+            d->news++;
         }
     if (t->status) fail(&d->error, t->status, "tests of kernels: %s", gpu_message(d->g));
-    t->done(t->status ? t->status : wrong ? DOPPLER_UNSUPPORTED : DOPPLER_OK, t->user);
+    doppler_status status = t->status ? t->status : wrong ? DOPPLER_UNSUPPORTED : DOPPLER_OK;
+    doppler_done_fn done = t->done;
+    void *user = t->user;
     end(t);
+    done(status, user);
 }
 
 doppler_status selftest_start(doppler *d, bool *started, doppler_done_fn done, void *user) {
     *started = false;
     selftest *t = calloc(1, sizeof *t);
     if (!t) return fail(&d->error, DOPPLER_NO_MEMORY, "tests of kernels");
-    *t = (selftest){.d = d, .done = done, .user = user};
+    *t = (selftest){.d = d, .start_ms = prepare_clock(), .done = done, .user = user};
     t->status = make_twins(t);
     launch(t);
     *started = t->running > 0;
