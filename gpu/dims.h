@@ -199,12 +199,23 @@ struct nll_dims { uint32_t vocab, rows, first; };
  * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
  * NaN logits count as -inf, which is never drawn unless there is nothing else (then id 0).
  * index of the drawn token: state.position + tokens.
- * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows.
- * argmax of one row by many workgroups: with PART each takes SAMPLE_PART_TOKENS tokens and leaves
- * (key, id) in ids[2 * workgroup]; then with JOIN logits are those, vocab their number.
- * grid: ceil(vocab / SAMPLE_PART_TOKENS), then 1. */
-enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8 };
-enum { SAMPLE_PART_TOKENS = 2048 };
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w, parts u32 w. grid: rows.
+ * By many workgroups for each row, one for SAMPLE_PART_TOKENS tokens: argmax with PART, which leaves
+ * (key, id) of each in parts, then with JOIN; sample with PART, COUNT, LIST, JOIN (sample.wgsl says
+ * what they leave). parts: sample_part_words() for each row.
+ * grid: sample_part_count(), rows; JOIN: rows. */
+enum {
+    SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8, SAMPLE_COUNT = 16,
+    SAMPLE_LIST = 32
+};
+enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_PART_WORDS = 1032 };
+static inline uint32_t sample_part_count(uint32_t vocab) {
+    return vocab / SAMPLE_PART_TOKENS + (vocab % SAMPLE_PART_TOKENS != 0);
+}
+/* One word where one workgroup does all. */
+static inline uint32_t sample_part_words(uint32_t vocab) {
+    return vocab <= SAMPLE_PART_TOKENS ? 1 : sample_part_count(vocab) * SAMPLE_PART_WORDS;
+}
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 
 #endif

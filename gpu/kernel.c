@@ -19,8 +19,8 @@
     X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
     X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
     X(COMBINE,         combine,          combine,          "rrw",    LINK_NOTHING)   \
-    X(ARGMAX,          argmax,           argmax,           "rwwww",  LINK_LOGITS)    \
-    X(SAMPLE,          sample,           sample,           "rwwww",  LINK_LOGITS)    \
+    X(ARGMAX,          argmax,           argmax,           "rwwwww", LINK_LOGITS)    \
+    X(SAMPLE,          sample,           sample,           "rwwwww", LINK_LOGITS)    \
     X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
     X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \

@@ -330,28 +330,25 @@ void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gp
 /* ---- sampling */
 
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, gpu_buffer parts,
+               struct sample_dims dims) {
+    static const uint32_t steps[][2] = {         /* of argmax, of sample */
+        {SAMPLE_PART, SAMPLE_PART}, {0, SAMPLE_COUNT}, {0, SAMPLE_LIST}};
     assert(kernel == KERNEL_ARGMAX || kernel == KERNEL_SAMPLE);
     assert(!(dims.flags & SAMPLE_ADVANCE) || (dims.rows == 1 && dims.ring_size > 0));
     assert(dims.stride == 0 || dims.stride >= dims.vocab);
-    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring)};
-    gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
-}
-
-void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
-    assert(dims.rows == 1);
-    uint32_t count = ceil_div(dims.vocab, SAMPLE_PART_TOKENS);
-    struct sample_dims part = dims;
-    part.flags = (dims.flags & SAMPLE_PENALIZE) | SAMPLE_PART;
-    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(parts),
-                              whole(ring)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ARGMAX, 0), bindings, 5, &part, sizeof part, count, 1,
-                 1);
-    dims.vocab = count;
-    dims.stride = 0;
-    dims.flags |= SAMPLE_JOIN;
-    op_sample(o, KERNEL_ARGMAX, parts, counts, state, ids, ring, dims);
+    gpu_program p = program_of(o, kernel, 0);
+    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring),
+                              whole(parts)};
+    uint32_t count = sample_part_count(dims.vocab);
+    for (size_t i = 0; count > 1 && i < sizeof steps / sizeof *steps; i++) {
+        struct sample_dims part = dims;
+        part.flags = (dims.flags & SAMPLE_PENALIZE) | steps[i][kernel == KERNEL_SAMPLE];
+        if (steps[i][kernel == KERNEL_SAMPLE])
+            gpu_dispatch(o.g, p, bindings, 6, &part, sizeof part, count, dims.rows, 1);
+    }
+    if (count > 1) dims.flags |= SAMPLE_JOIN;
+    gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.rows, 1, 1);
 }
 
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,

@@ -129,12 +129,9 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
 bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);
-/* The most likely token of one row, by many workgroups. parts: [2 * ceil(vocab /
- * SAMPLE_PART_TOKENS)] u32. */
-void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
-/* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */
+/* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE. parts: sample_part_words() for each row. */
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, gpu_buffer parts,
+               struct sample_dims dims);
 
 #endif

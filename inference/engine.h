@@ -65,7 +65,7 @@ typedef struct session_buffers {
     gpu_buffer routing;          /* u32: slots by expert, see expert_tiles of gpu/dims.h */
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
-    gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
+    gpu_buffer parts;            /* [sample_part_words(vocab)] u32 */
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
     gpu_buffer attended_form;    /* [heads * head_dim] */
     gpu_buffer hidden_form;      /* [hidden] */

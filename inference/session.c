@@ -119,7 +119,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {routing * 4, "routing"},
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
-        {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
+        {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
         {form_bytes(m->dim), "x form"},
         {form_bytes((uint32_t)q_dim), "attended form"},
         {form_bytes(m->hidden), "hidden form"},
@@ -385,12 +385,8 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, bool dec
         if (decode) decode_head(s);
         else forward_head(s, tokens - 1, 1);
         const struct sample_dims dims = {vocab, vocab, 1, tokens, RING_TOKENS, flags};
-        if (sampler == KERNEL_ARGMAX)
-            op_argmax(session_ops(s), b->parts, b->logits, b->counts, b->state, b->ids, b->ring,
-                      dims);
-        else
-            op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
-                      b->ring, dims);
+        op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
+                  b->ring, b->parts, dims);
     }
     *r = (recorded){gpu_record_end(g), tokens, decode, sampler, penalize};
     return r->list;

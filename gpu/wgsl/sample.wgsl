@@ -3,7 +3,13 @@
 //   p[i] ~ exp((x[i] - max x) / temperature)    x: logits after penalties
 //   kept by top_k, then top_p, then min_p; what each means is said at sample_dims in gpu/dims.h
 //
-// Bindings and dims: logits.wgsl, with which it is linked. Dispatch: rows. Twin: gpu/cpu/sample.c.
+// Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows; or
+// for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, three times, and rows:
+//   PART   the largest key of its tokens
+//   COUNT  their histogram, or where all tokens may be drawn each thread's mass
+//   LIST   the tokens within the distance that all histograms together tell
+//   JOIN   the draw among those that were listed, or by the threads' masses; where too many would
+//          have to be listed it does all from the start, as one dispatch does
 //
 // Probabilities are integers, in units of the most likely token's / 2^31, in 64 bits, so that sums
 // do not depend on the order of additions. The draw is a number below the kept mass; its order of
@@ -16,6 +22,17 @@ const UNIT: f32 = 2147483648.0;      // mass of the most likely token
 const LIST: u32 = WG;                // most tokens listed
 const NEAR: u32 = 16u;               // log2 of the first slot width: 1/128 of a power of two
 const OFF: u32 = 0xFFFFFFFFu;
+const COUNT: u32 = 16u;
+const LIST_PART: u32 = 32u;
+
+// In parts, PART_WORDS of each part: its largest key, how many it lists; of part 0 also the slot that
+// was reached and the sum of all slots; 256 slots, low words and high; ids and keys that it lists.
+const LISTED: u32 = 1u;
+const REACHED: u32 = 2u;
+const TOTAL: u32 = 3u;
+const SLOTS: u32 = 8u;
+const ENTRIES: u32 = SLOTS + 2u * WG;
+const PART_WORDS: u32 = ENTRIES + 2u * LIST;
 
 // top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
 struct Settings { temperature: f32, top_k: u32, top_p: u32, least: u32, random: u32 }
@@ -36,28 +53,64 @@ var<workgroup> list_kept: array<u32, LIST>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let row = group.x;
+    let spread = (dims.flags & (PART | COUNT | LIST_PART)) != 0u;
+    let row = select(group.x, group.y, spread);
     set_slot(t, vec2u(0u));          // Dawn in Node is told not to clear workgroup memory
     if (t == 0u) {
         atomicStore(&top_key, 0u);
         atomicStore(&list_count, 0u);
+        settings = read_settings(row);
     }
     workgroupBarrier();
-    var key = 0u;
-    for (var i = t; i < dims.vocab; i += BATCH * WG) {
-        var keys = logit_keys(row, i);
-        for (var j = 0u; j < BATCH; j++) { key = max(key, keys[j]); }
-    }
-    atomicMax(&top_key, key);
-    if (t == 0u) { settings = read_settings(row); }
     let s = workgroupUniformLoad(&settings);
+    if ((dims.flags & PART) != 0u) {
+        find_top(row, t, group.x * PART_TOKENS, PART_TOKENS);
+        if (t == 0u) { parts[part_at(row, group.x)] = atomicLoad(&top_key); }
+        return;
+    }
+    if ((dims.flags & (COUNT | LIST_PART | JOIN)) != 0u) { find_top_of_parts(row, t); }
+    else { find_top(row, t, 0u, dims.vocab); }
     var keep: Keep;
     keep.top_key = atomicLoad(&top_key);
     keep.top = key_value(keep.top_key);
     keep.temperature = s.temperature;
     keep.key = KEY_MINUS_INFINITY + 1u;
     keep.mass = s.least;
+    if ((dims.flags & COUNT) != 0u) {
+        count_part(row, t, group.x, keep, s);
+    } else if ((dims.flags & LIST_PART) != 0u) {
+        if (s.top_k != OFF || s.top_p != OFF) { list_part(row, t, group.x, keep, s); }
+    } else if ((dims.flags & JOIN) != 0u && s.top_k == OFF && s.top_p == OFF) {
+        set_slot(t, sum_parts(row, t));
+        draw_from(row, t, keep, s.random);
+    } else {
+        var count = OFF;
+        if ((dims.flags & JOIN) != 0u) { count = join_lists(row, t); }
+        if (count <= LIST) {
+            let at = part_at(row, 0u) + TOTAL;
+            draw_listed(row, t, keep, s, count, s.top_k, vec2u(parts[at], parts[at + 1u]));
+        } else {
+            draw_alone(row, t, keep, s);
+        }
+    }
+}
 
+// ---- one workgroup for a row
+
+// Has top_key be the largest of `count` tokens' from `first` on. Contains barriers.
+fn find_top(row: u32, t: u32, first: u32, count: u32) {
+    let end = min(first + count, dims.vocab);
+    var key = 0u;
+    for (var i = first + t; i < end; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) { key = max(key, keys[j]); }
+    }
+    atomicMax(&top_key, key);
+    workgroupBarrier();
+}
+
+fn draw_alone(row: u32, t: u32, given: Keep, s: Settings) {
+    var keep = given;
     if (s.top_k != OFF) {
         let limit = threshold(row, t, keep, false, s.top_k);
         let count = workgroupUniformLoad(&listed);
@@ -79,6 +132,104 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     draw(row, t, keep, s.random);
 }
 
+// ---- many workgroups
+
+fn part_count() -> u32 { return (dims.vocab + PART_TOKENS - 1u) / PART_TOKENS; }
+
+fn part_at(row: u32, part: u32) -> u32 { return (row * part_count() + part) * PART_WORDS; }
+
+fn find_top_of_parts(row: u32, t: u32) {
+    var key = 0u;
+    for (var part = t; part < part_count(); part += WG) {
+        key = max(key, parts[part_at(row, part)]);
+    }
+    atomicMax(&top_key, key);
+    workgroupBarrier();
+}
+
+fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    var sum = vec2u(0u);             // where all may be drawn this thread's, else of the last slot
+    let all = s.top_k == OFF && s.top_p == OFF;
+    for (var j = 0u; j < BATCH; j++) {
+        if (keys[j] < keep.key) { continue; }
+        let slot = (keep.top_key - keys[j]) >> NEAR;
+        var value = 1u;
+        if (all) { value = kept_mass(keys[j], keep); }
+        else if (s.top_k == OFF) { value = mass_of(keys[j], keep); }
+        if (all || slot >= 255u) { sum = add64(sum, vec2u(value, 0u)); }
+        else { add_slot(slot, vec2u(value, 0u)); }
+    }
+    if (all) { add_slot(t, sum); } else { add_slot(255u, sum); }
+    workgroupBarrier();
+    let at = part_at(row, part) + SLOTS + t;
+    parts[at] = atomicLoad(&slot_low[t]);
+    parts[at + WG] = atomicLoad(&slot_high[t]);
+}
+
+// The sum of all parts' slots t.
+fn sum_parts(row: u32, t: u32) -> vec2u {
+    var sum = vec2u(0u);
+    for (var first = 0u; first < part_count(); first += BATCH) {
+        var low: array<u32, BATCH>;
+        var high: array<u32, BATCH>;
+        for (var j = 0u; j < BATCH; j++) {           // all loads before their use
+            let at = part_at(row, min(first + j, part_count() - 1u)) + SLOTS + t;
+            low[j] = parts[at];
+            high[j] = parts[at + WG];
+        }
+        for (var j = 0u; j < BATCH && first + j < part_count(); j++) {
+            sum = add64(sum, vec2u(low[j], high[j]));
+        }
+    }
+    return sum;
+}
+
+fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    set_slot(t, sum_parts(row, t));
+    let total = sum_slots(t);
+    let amount = select(s.top_k, s.top_p, s.top_k == OFF);
+    let digit = find_slot(t, threshold_goal(total, s.top_k == OFF, amount));
+    let at = part_at(row, part);
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    for (var j = 0u; j < BATCH; j++) {
+        if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > digit.slot) { continue; }
+        let i = atomicAdd(&list_count, 1u);
+        if (i < LIST) {
+            parts[at + ENTRIES + i] = part * PART_TOKENS + t + j * WG;
+            parts[at + ENTRIES + LIST + i] = keys[j];
+        }
+    }
+    workgroupBarrier();
+    if (t > 0u) { return; }
+    parts[at + LISTED] = atomicLoad(&list_count);
+    if (part == 0u) {
+        parts[at + REACHED] = digit.slot;
+        parts[at + TOTAL] = total.x;
+        parts[at + TOTAL + 1u] = total.y;
+    }
+}
+
+// Lists what all parts do; how many that are, more than LIST where they are too many. Contains
+// barriers.
+fn join_lists(row: u32, t: u32) -> u32 {
+    for (var part = t; part < part_count(); part += WG) {
+        let source = part_at(row, part);
+        let count = parts[source + LISTED];
+        let to = atomicAdd(&list_count, min(count, LIST + 1u));
+        for (var i = 0u; i < count && to + i < LIST; i++) {
+            list_id[to + i] = parts[source + ENTRIES + i];
+            list_key[to + i] = parts[source + ENTRIES + LIST + i];
+        }
+    }
+    workgroupBarrier();
+    if (t == 0u) {
+        let too_far = parts[part_at(row, 0u) + REACHED] >= 255u;
+        listed = select(atomicLoad(&list_count), OFF, too_far);
+    }
+    return workgroupUniformLoad(&listed);
+}
+
 fn read_settings(row: u32) -> Settings {
     let use_k = state.top_k > 0u && state.top_k < dims.vocab;
     let counter = vec2u(state.position + dims.tokens + row, 0u);
@@ -98,6 +249,11 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
         }
     }
     set_slot(t, sum);
+    draw_from(row, t, keep, random);
+}
+
+// The same, where slots hold the mass of each thread's tokens.
+fn draw_from(row: u32, t: u32, keep: Keep, random: u32) {
     let goal = add64(scale64(sum_slots(t), random), vec2u(1u, 0u));   // 1 .. total
     let owner = find_slot(t, goal);
     let rest = sub64(goal, owner.before);
@@ -105,7 +261,7 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     let steps = (dims.vocab + WG - 1u) / WG;         // of the owner, dealt to all threads
     let each = (steps + WG - 1u) / WG;
     let first = t * each;
-    sum = vec2u(0u);
+    var sum = vec2u(0u);
     for (var n = first; n < first + each; n++) {
         sum = add64(sum, vec2u(kept_mass(step_key(row, owner.slot, n), keep), 0u));
     }
@@ -203,9 +359,7 @@ struct Limit { key: u32, total: vec2u }              // least key; what all keys
 fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> Limit {
     var shift = NEAR;
     let total = histogram(row, t, keep, by_mass, 0u, shift, true);
-    var goal = vec2u(amount, 0u);
-    if (by_mass) { goal = share_goal(total, amount); }
-    if (less64(total, goal)) { goal = total; }       // fewer than asked for: all
+    var goal = threshold_goal(total, by_mass, amount);
     var digit = find_slot(t, goal);
     if (digit.slot == 255u) {                        // too far: from the start, coarsely
         shift = 24u;
@@ -266,6 +420,13 @@ fn list_tokens(row: u32, t: u32, keep: Keep, distance: u32) {
     }
     workgroupBarrier();
     if (t == 0u) { listed = atomicLoad(&list_count); }
+}
+
+fn threshold_goal(total: vec2u, by_mass: bool, amount: u32) -> vec2u {
+    var goal = vec2u(amount, 0u);
+    if (by_mass) { goal = share_goal(total, amount); }
+    if (less64(total, goal)) { goal = total; }       // fewer than asked for: all
+    return goal;
 }
 
 // The least mass that is share / 2^32 of the total.

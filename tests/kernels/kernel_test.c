@@ -28,7 +28,7 @@ typedef struct kernel_test {
     uint32_t suite, index;                   /* of the next case */
     uint32_t passed, failed;
     kernel_case c;                           /* the case that runs */
-    gpu_buffer buffers[GPU_MAX_BINDINGS];
+    gpu_buffer buffers[KERNEL_MAX_BUFFERS];
     gpu_list list;
     uint32_t reads_left;
     doppler_status read_status;
@@ -169,7 +169,7 @@ static void next_case(kernel_test *t) {
         finish(t);
         return;
     }
-    gpu_buffer_desc descs[GPU_MAX_BINDINGS];
+    gpu_buffer_desc descs[KERNEL_MAX_BUFFERS];
     for (uint32_t i = 0; i < t->c.buffer_count; i++)
         descs[i] = (gpu_buffer_desc){t->c.buffer[i].bytes, t->c.name};
     t->list = 0;

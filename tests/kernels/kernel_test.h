@@ -12,6 +12,8 @@
 /* Reductions: largest error relative to the largest value. Decoders: 0. */
 #define KERNEL_TOLERANCE 1e-5
 
+enum { KERNEL_MAX_BUFFERS = 10 };
+
 typedef struct kernel_case {
     char name[96];               /* "matvec q4_k 37x512 bias" */
     kernel_id needs;             /* the case is left out where the device has not this program; */
@@ -21,7 +23,7 @@ typedef struct kernel_case {
         void *data;              /* malloc'ed by make, freed by the harness */
         size_t bytes;            /* multiple of 4 */
         bool read_back;          /* data holds what the device left there when check runs */
-    } buffer[GPU_MAX_BINDINGS];
+    } buffer[KERNEL_MAX_BUFFERS];
     void (*record)(op_context o, const gpu_buffer *buffers, const void *user);
     /* false: why says what was wrong, with numbers */
     bool (*check)(const struct kernel_case *c, char *why, size_t why_bytes);
