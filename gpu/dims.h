@@ -212,9 +212,11 @@ enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_PART_WORDS = 1032 };
 static inline uint32_t sample_part_count(uint32_t vocab) {
     return vocab / SAMPLE_PART_TOKENS + (vocab % SAMPLE_PART_TOKENS != 0);
 }
-/* One word where one workgroup does all. */
+/* Whether many workgroups are faster than one. */
+static inline int sample_is_spread(uint32_t vocab) { return sample_part_count(vocab) > 2; }
+/* One word where they are not. */
 static inline uint32_t sample_part_words(uint32_t vocab) {
-    return vocab <= SAMPLE_PART_TOKENS ? 1 : sample_part_count(vocab) * SAMPLE_PART_WORDS;
+    return sample_is_spread(vocab) ? sample_part_count(vocab) * SAMPLE_PART_WORDS : 1;
 }
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 

@@ -341,13 +341,14 @@ void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer cou
     gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring),
                               whole(parts)};
     uint32_t count = sample_part_count(dims.vocab);
-    for (size_t i = 0; count > 1 && i < sizeof steps / sizeof *steps; i++) {
+    bool spread = sample_is_spread(dims.vocab);
+    for (size_t i = 0; spread && i < sizeof steps / sizeof *steps; i++) {
         struct sample_dims part = dims;
         part.flags = (dims.flags & SAMPLE_PENALIZE) | steps[i][kernel == KERNEL_SAMPLE];
         if (steps[i][kernel == KERNEL_SAMPLE])
             gpu_dispatch(o.g, p, bindings, 6, &part, sizeof part, count, dims.rows, 1);
     }
-    if (count > 1) dims.flags |= SAMPLE_JOIN;
+    if (spread) dims.flags |= SAMPLE_JOIN;
     gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.rows, 1, 1);
 }
 

@@ -249,8 +249,7 @@ static const trial *next_trial(selftest *t, kernel_id *id, uint32_t *format) {
                 continue;
             while (t->trial < trial_count) {
                 const trial *about = &trials[t->trial++];
-                if (kernel_base(t->id) != about->base || (t->id == about->base && !about->of_base))
-                    continue;
+                if (!trial_is_for(about, t->id)) continue;
                 *id = t->id;
                 *format = t->format;
                 return about;

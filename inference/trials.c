@@ -40,6 +40,16 @@ const trial trials[] = {
 };
 const uint32_t trial_count = sizeof trials / sizeof *trials;
 
+bool trial_is_for(const trial *t, kernel_id id) {
+    return kernel_base(id) == t->base && (id != t->base || t->of_base);
+}
+
+const trial *trial_of(kernel_id id) {
+    for (uint32_t i = 0; i < trial_count; i++)
+        if (trial_is_for(&trials[i], id)) return &trials[i];
+    return NULL;
+}
+
 /* ---- operands */
 
 x_form operand_form(const operand *o) {

@@ -33,6 +33,11 @@ typedef struct trial {
 extern const trial trials[];
 extern const uint32_t trial_count;
 
+/* Whether programs of a kernel are tried by this. */
+bool trial_is_for(const trial *t, kernel_id id);
+/* The first that is for it, or NULL. */
+const trial *trial_of(kernel_id id);
+
 x_form operand_form(const operand *o);
 /* A multiple of 4. */
 uint64_t operand_bytes(const operand *o, uint32_t format);
