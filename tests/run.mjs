@@ -14,6 +14,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const names = process.argv.slice(2).filter(a => !a.startsWith('--'));
 const long = process.argv.includes('--long');
 const node = process.execPath;
+process.env.XDG_CACHE_HOME = join(root, 'build/cache');      // what is kept of devices
 
 function files(folder, pattern) {
     const path = join(root, folder);
