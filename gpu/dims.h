@@ -208,7 +208,7 @@ enum {
     SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8, SAMPLE_COUNT = 16,
     SAMPLE_LIST = 32
 };
-enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_PART_WORDS = 1032 };
+enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_ROW_WORDS = 1032 };
 static inline uint32_t sample_part_count(uint32_t vocab) {
     return vocab / SAMPLE_PART_TOKENS + (vocab % SAMPLE_PART_TOKENS != 0);
 }
@@ -216,7 +216,7 @@ static inline uint32_t sample_part_count(uint32_t vocab) {
 static inline int sample_is_spread(uint32_t vocab) { return sample_part_count(vocab) > 2; }
 /* One word where they are not. */
 static inline uint32_t sample_part_words(uint32_t vocab) {
-    return sample_is_spread(vocab) ? sample_part_count(vocab) * SAMPLE_PART_WORDS : 1;
+    return sample_is_spread(vocab) ? SAMPLE_ROW_WORDS + sample_part_count(vocab) : 1;
 }
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 

@@ -33,9 +33,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     var id = 0xFFFFFFFFu;
     if ((dims.flags & JOIN) != 0u) {
         for (var i = row * count + t; i < (row + 1u) * count; i += WG) {    // lower ids first
-            if (parts[2u * i] > key) {
-                key = parts[2u * i];
-                id = parts[2u * i + 1u];
+            let best = atomicLoad(&parts[2u * i]);
+            if (best > key) {
+                key = best;
+                id = atomicLoad(&parts[2u * i + 1u]);
             }
         }
     } else {
@@ -57,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     if (t == 0u) {
         reduce(0u, 16u, 1u);
         if (is_part) {
-            parts[2u * (row * count + group.x)] = best_key[0];
-            parts[2u * (row * count + group.x) + 1u] = best_id[0];
+            atomicStore(&parts[2u * (row * count + group.x)], best_key[0]);
+            atomicStore(&parts[2u * (row * count + group.x) + 1u], best_id[0]);
         } else {
             finish(row, best_id[0]);
         }

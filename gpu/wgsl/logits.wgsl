@@ -30,7 +30,7 @@ struct State {
 @group(0) @binding(2) var<storage, read_write> state: State;
 @group(0) @binding(3) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(4) var<storage, read_write> ring: array<u32>;
-@group(0) @binding(5) var<storage, read_write> parts: array<u32>;
+@group(0) @binding(5) var<storage, read_write> parts: array<atomic<u32>>;
 @group(0) @binding(6) var<uniform> dims: Dims;
 
 // The key of a logit by its bits, after penalties; n: how often the token occurred. Keskar et al.

@@ -6,8 +6,8 @@
 // Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows; or
 // for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, three times, and rows:
 //   PART   the largest key of its tokens
-//   COUNT  their histogram, or where all tokens may be drawn each thread's mass
-//   LIST   the tokens within the distance that all histograms together tell
+//   COUNT  adds up their histograms, or where all tokens may be drawn each thread's mass
+//   LIST   the tokens within the distance that the sum of histograms tells
 //   JOIN   the draw among those that were listed, or by the threads' masses; where too many would
 //          have to be listed it does all from the start, as one dispatch does
 //
@@ -25,14 +25,12 @@ const OFF: u32 = 0xFFFFFFFFu;
 const COUNT: u32 = 16u;
 const LIST_PART: u32 = 32u;
 
-// In parts, PART_WORDS of each part: its largest key, how many it lists; of part 0 also the slot that
-// was reached and the sum of all slots; 256 slots, low words and high; ids and keys that it lists.
-const LISTED: u32 = 1u;
-const REACHED: u32 = 2u;
-const TOTAL: u32 = 3u;
+// In parts, for each row: how many tokens are listed; 256 slots, low words and high; ids and keys of
+// the list; the largest key of each part.
+const LISTED: u32 = 0u;
 const SLOTS: u32 = 8u;
 const ENTRIES: u32 = SLOTS + 2u * WG;
-const PART_WORDS: u32 = ENTRIES + 2u * LIST;
+const TOPS: u32 = ENTRIES + 2u * LIST;
 
 // top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
 struct Settings { temperature: f32, top_k: u32, top_p: u32, least: u32, random: u32 }
@@ -65,7 +63,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let s = workgroupUniformLoad(&settings);
     if ((dims.flags & PART) != 0u) {
         find_top(row, t, group.x * PART_TOKENS, PART_TOKENS);
-        if (t == 0u) { parts[part_at(row, group.x)] = atomicLoad(&top_key); }
+        if (t == 0u) { atomicStore(&parts[row_at(row) + TOPS + group.x], atomicLoad(&top_key)); }
+        if (group.x == 0u) { clear_row(row, t); }
         return;
     }
     if ((dims.flags & (COUNT | LIST_PART | JOIN)) != 0u) { find_top_of_parts(row, t); }
@@ -81,14 +80,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     } else if ((dims.flags & LIST_PART) != 0u) {
         if (s.top_k != OFF || s.top_p != OFF) { list_part(row, t, group.x, keep, s); }
     } else if ((dims.flags & JOIN) != 0u && s.top_k == OFF && s.top_p == OFF) {
-        set_slot(t, sum_parts(row, t));
+        load_slot(row, t);
         draw_from(row, t, keep, s.random);
     } else {
         var count = OFF;
-        if ((dims.flags & JOIN) != 0u) { count = join_lists(row, t); }
+        var total = vec2u(0u);
+        if ((dims.flags & JOIN) != 0u) {
+            let limit = reach(row, t, s);
+            total = limit.total;
+            count = load_list(row, t, limit.slot);
+        }
         if (count <= LIST) {
-            let at = part_at(row, 0u) + TOTAL;
-            draw_listed(row, t, keep, s, count, s.top_k, vec2u(parts[at], parts[at + 1u]));
+            draw_listed(row, t, keep, s, count, s.top_k, total);
         } else {
             draw_alone(row, t, keep, s);
         }
@@ -136,12 +139,19 @@ fn draw_alone(row: u32, t: u32, given: Keep, s: Settings) {
 
 fn part_count() -> u32 { return (dims.vocab + PART_TOKENS - 1u) / PART_TOKENS; }
 
-fn part_at(row: u32, part: u32) -> u32 { return (row * part_count() + part) * PART_WORDS; }
+fn row_at(row: u32) -> u32 { return row * (TOPS + part_count()); }
 
+fn clear_row(row: u32, t: u32) {
+    atomicStore(&parts[row_at(row) + SLOTS + t], 0u);
+    atomicStore(&parts[row_at(row) + SLOTS + WG + t], 0u);
+    if (t == 0u) { atomicStore(&parts[row_at(row) + LISTED], 0u); }
+}
+
+// Contains barriers.
 fn find_top_of_parts(row: u32, t: u32) {
     var key = 0u;
     for (var part = t; part < part_count(); part += WG) {
-        key = max(key, parts[part_at(row, part)]);
+        key = max(key, atomicLoad(&parts[row_at(row) + TOPS + part]));
     }
     atomicMax(&top_key, key);
     workgroupBarrier();
@@ -162,71 +172,57 @@ fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
     }
     if (all) { add_slot(t, sum); } else { add_slot(255u, sum); }
     workgroupBarrier();
-    let at = part_at(row, part) + SLOTS + t;
-    parts[at] = atomicLoad(&slot_low[t]);
-    parts[at + WG] = atomicLoad(&slot_high[t]);
+    let value = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
+    let at = row_at(row) + SLOTS + t;
+    if (value.x == 0u && value.y == 0u) { return; }
+    let old = atomicAdd(&parts[at], value.x);
+    let high = value.y + select(0u, 1u, old + value.x < old);
+    if (high > 0u) { atomicAdd(&parts[at + WG], high); }
 }
 
-// The sum of all parts' slots t.
-fn sum_parts(row: u32, t: u32) -> vec2u {
-    var sum = vec2u(0u);
-    for (var first = 0u; first < part_count(); first += BATCH) {
-        var low: array<u32, BATCH>;
-        var high: array<u32, BATCH>;
-        for (var j = 0u; j < BATCH; j++) {           // all loads before their use
-            let at = part_at(row, min(first + j, part_count() - 1u)) + SLOTS + t;
-            low[j] = parts[at];
-            high[j] = parts[at + WG];
-        }
-        for (var j = 0u; j < BATCH && first + j < part_count(); j++) {
-            sum = add64(sum, vec2u(low[j], high[j]));
-        }
-    }
-    return sum;
+fn load_slot(row: u32, t: u32) {
+    let at = row_at(row) + SLOTS + t;
+    set_slot(t, vec2u(atomicLoad(&parts[at]), atomicLoad(&parts[at + WG])));
+}
+
+struct Reached { slot: u32, total: vec2u }
+
+// The slot where the sum over all parts reaches what top_k or top_p asks for. Contains barriers.
+fn reach(row: u32, t: u32, s: Settings) -> Reached {
+    load_slot(row, t);
+    let total = sum_slots(t);
+    let amount = select(s.top_k, s.top_p, s.top_k == OFF);
+    return Reached(find_slot(t, threshold_goal(total, s.top_k == OFF, amount)).slot, total);
 }
 
 fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
-    set_slot(t, sum_parts(row, t));
-    let total = sum_slots(t);
-    let amount = select(s.top_k, s.top_p, s.top_k == OFF);
-    let digit = find_slot(t, threshold_goal(total, s.top_k == OFF, amount));
-    let at = part_at(row, part);
+    let limit = reach(row, t, s);
     var keys = logit_keys(row, part * PART_TOKENS + t);
     for (var j = 0u; j < BATCH; j++) {
-        if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > digit.slot) { continue; }
+        if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > limit.slot) { continue; }
         let i = atomicAdd(&list_count, 1u);
         if (i < LIST) {
-            parts[at + ENTRIES + i] = part * PART_TOKENS + t + j * WG;
-            parts[at + ENTRIES + LIST + i] = keys[j];
+            list_id[i] = part * PART_TOKENS + t + j * WG;
+            list_key[i] = keys[j];
         }
     }
     workgroupBarrier();
-    if (t > 0u) { return; }
-    parts[at + LISTED] = atomicLoad(&list_count);
-    if (part == 0u) {
-        parts[at + REACHED] = digit.slot;
-        parts[at + TOTAL] = total.x;
-        parts[at + TOTAL + 1u] = total.y;
+    let count = atomicLoad(&list_count);
+    if (t == 0u) { listed = atomicAdd(&parts[row_at(row) + LISTED], count); }
+    let at = workgroupUniformLoad(&listed) + t;
+    if (t < count && at < LIST) {
+        atomicStore(&parts[row_at(row) + ENTRIES + at], list_id[t]);
+        atomicStore(&parts[row_at(row) + ENTRIES + LIST + at], list_key[t]);
     }
 }
 
-// Lists what all parts do; how many that are, more than LIST where they are too many. Contains
-// barriers.
-fn join_lists(row: u32, t: u32) -> u32 {
-    for (var part = t; part < part_count(); part += WG) {
-        let source = part_at(row, part);
-        let count = parts[source + LISTED];
-        let to = atomicAdd(&list_count, min(count, LIST + 1u));
-        for (var i = 0u; i < count && to + i < LIST; i++) {
-            list_id[to + i] = parts[source + ENTRIES + i];
-            list_key[to + i] = parts[source + ENTRIES + LIST + i];
-        }
-    }
+// How many tokens all parts have listed, where they are few and these, into the list. slot: what was
+// reached, 255 or more: too far. Contains barriers.
+fn load_list(row: u32, t: u32, slot: u32) -> u32 {
+    list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
+    list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
     workgroupBarrier();
-    if (t == 0u) {
-        let too_far = parts[part_at(row, 0u) + REACHED] >= 255u;
-        listed = select(atomicLoad(&list_count), OFF, too_far);
-    }
+    if (t == 0u) { listed = select(atomicLoad(&parts[row_at(row) + LISTED]), OFF, slot >= 255u); }
     return workgroupUniformLoad(&listed);
 }
 
