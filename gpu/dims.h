@@ -201,14 +201,14 @@ struct nll_dims { uint32_t vocab, rows, first; };
  * index of the drawn token: state.position + tokens.
  * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w, parts u32 w. grid: rows.
  * By many workgroups for each row, one for SAMPLE_PART_TOKENS tokens: argmax with PART, which leaves
- * (key, id) of each in parts, then with JOIN; sample with PART, COUNT, LIST, JOIN (sample.wgsl says
- * what they leave). parts: sample_part_words() for each row.
+ * (key, id) of each in parts, then with JOIN; sample with PART, COUNT, LIST, FINE, MASS and JOIN
+ * (sample.wgsl says what they leave). parts: sample_part_words() for each row.
  * grid: sample_part_count(), rows; JOIN: rows. */
 enum {
     SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8, SAMPLE_COUNT = 16,
-    SAMPLE_LIST = 32
+    SAMPLE_LIST = 32, SAMPLE_FINE = 64, SAMPLE_MASS = 128
 };
-enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_ROW_WORDS = 1032 };
+enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_ROW_WORDS = 2568 };
 static inline uint32_t sample_part_count(uint32_t vocab) {
     return vocab / SAMPLE_PART_TOKENS + (vocab % SAMPLE_PART_TOKENS != 0);
 }

@@ -332,8 +332,8 @@ void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gp
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
                gpu_buffer state, gpu_buffer ids, gpu_buffer ring, gpu_buffer parts,
                struct sample_dims dims) {
-    static const uint32_t steps[][2] = {         /* of argmax, of sample */
-        {SAMPLE_PART, SAMPLE_PART}, {0, SAMPLE_COUNT}, {0, SAMPLE_LIST}};
+    static const uint32_t steps[] = {SAMPLE_PART, SAMPLE_COUNT, SAMPLE_LIST, SAMPLE_FINE,
+                                     SAMPLE_MASS};
     assert(kernel == KERNEL_ARGMAX || kernel == KERNEL_SAMPLE);
     assert(!(dims.flags & SAMPLE_ADVANCE) || (dims.rows == 1 && dims.ring_size > 0));
     assert(dims.stride == 0 || dims.stride >= dims.vocab);
@@ -342,11 +342,11 @@ void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer cou
                               whole(parts)};
     uint32_t count = sample_part_count(dims.vocab);
     bool spread = sample_is_spread(dims.vocab);
-    for (size_t i = 0; spread && i < sizeof steps / sizeof *steps; i++) {
+    size_t before = !spread ? 0 : kernel == KERNEL_ARGMAX ? 1 : sizeof steps / sizeof *steps;
+    for (size_t i = 0; i < before; i++) {
         struct sample_dims part = dims;
-        part.flags = (dims.flags & SAMPLE_PENALIZE) | steps[i][kernel == KERNEL_SAMPLE];
-        if (steps[i][kernel == KERNEL_SAMPLE])
-            gpu_dispatch(o.g, p, bindings, 6, &part, sizeof part, count, dims.rows, 1);
+        part.flags = (dims.flags & SAMPLE_PENALIZE) | steps[i];
+        gpu_dispatch(o.g, p, bindings, 6, &part, sizeof part, count, dims.rows, 1);
     }
     if (spread) dims.flags |= SAMPLE_JOIN;
     gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.rows, 1, 1);

@@ -4,12 +4,15 @@
 //   kept by top_k, then top_p, then min_p; what each means is said at sample_dims in gpu/dims.h
 //
 // Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows; or
-// for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, three times, and rows:
+// for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, five times, and rows:
 //   PART   the largest key of its tokens
-//   COUNT  adds up their histograms, or where all tokens may be drawn each thread's mass
-//   LIST   the tokens within the distance that the sum of histograms tells
-//   JOIN   the draw among those that were listed, or by the threads' masses; where too many would
-//          have to be listed it does all from the start, as one dispatch does
+//   COUNT  the histogram of distances; where all tokens may be drawn each thread's mass
+//   LIST   the tokens as near as the slot where the goal is reached, and that slot's histogram
+//   FINE   the histogram of the slot where the goal is reached in that one; not where few are listed
+//   MASS   the mass of each thread's tokens as near as that tells; not where few are listed
+//   JOIN   the draw, among the tokens that are listed or by the threads' masses. Where the first
+//          histogram does not reach the goal, and where too many tokens are listed for top_k and
+//          top_p both, it does all from the start, as one dispatch does
 //
 // Probabilities are integers, in units of the most likely token's / 2^31, in 64 bits, so that sums
 // do not depend on the order of additions. The draw is a number below the kept mass; its order of
@@ -24,12 +27,16 @@ const NEAR: u32 = 16u;               // log2 of the first slot width: 1/128 of a
 const OFF: u32 = 0xFFFFFFFFu;
 const COUNT: u32 = 16u;
 const LIST_PART: u32 = 32u;
+const FINE: u32 = 64u;
+const MASS: u32 = 128u;
+const STEPS: u32 = PART | COUNT | LIST_PART | FINE | MASS;
 
-// In parts, for each row: how many tokens are listed; 256 slots, low words and high; ids and keys of
-// the list; the largest key of each part.
+// In parts, for each row: how many tokens are listed; four times 256 slots, low words and high, three
+// histograms and the masses of threads; ids and keys of the list; the largest key of each part.
 const LISTED: u32 = 0u;
 const SLOTS: u32 = 8u;
-const ENTRIES: u32 = SLOTS + 2u * WG;
+const THREADS: u32 = 3u;
+const ENTRIES: u32 = SLOTS + 8u * WG;
 const TOPS: u32 = ENTRIES + 2u * LIST;
 
 // top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
@@ -51,8 +58,7 @@ var<workgroup> list_kept: array<u32, LIST>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let spread = (dims.flags & (PART | COUNT | LIST_PART)) != 0u;
-    let row = select(group.x, group.y, spread);
+    let row = select(group.x, group.y, (dims.flags & STEPS) != 0u);
     set_slot(t, vec2u(0u));          // Dawn in Node is told not to clear workgroup memory
     if (t == 0u) {
         atomicStore(&top_key, 0u);
@@ -67,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
         if (group.x == 0u) { clear_row(row, t); }
         return;
     }
-    if ((dims.flags & (COUNT | LIST_PART | JOIN)) != 0u) { find_top_of_parts(row, t); }
+    if ((dims.flags & (STEPS | JOIN)) != 0u) { find_top_of_parts(row, t); }
     else { find_top(row, t, 0u, dims.vocab); }
     var keep: Keep;
     keep.top_key = atomicLoad(&top_key);
@@ -75,27 +81,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     keep.temperature = s.temperature;
     keep.key = KEY_MINUS_INFINITY + 1u;
     keep.mass = s.least;
-    if ((dims.flags & COUNT) != 0u) {
-        count_part(row, t, group.x, keep, s);
-    } else if ((dims.flags & LIST_PART) != 0u) {
-        if (s.top_k != OFF || s.top_p != OFF) { list_part(row, t, group.x, keep, s); }
-    } else if ((dims.flags & JOIN) != 0u && s.top_k == OFF && s.top_p == OFF) {
-        load_slot(row, t);
-        draw_from(row, t, keep, s.random);
-    } else {
-        var count = OFF;
-        var total = vec2u(0u);
-        if ((dims.flags & JOIN) != 0u) {
-            let limit = reach(row, t, s);
-            total = limit.total;
-            count = load_list(row, t, limit.slot);
-        }
-        if (count <= LIST) {
-            draw_listed(row, t, keep, s, count, s.top_k, total);
-        } else {
-            draw_alone(row, t, keep, s);
-        }
-    }
+    if ((dims.flags & STEPS) != 0u) { step(row, t, group.x, keep, s); }
+    else if ((dims.flags & JOIN) != 0u) { join(row, t, keep, s); }
+    else { draw_alone(row, t, keep, s); }
 }
 
 // ---- one workgroup for a row
@@ -142,8 +130,7 @@ fn part_count() -> u32 { return (dims.vocab + PART_TOKENS - 1u) / PART_TOKENS; }
 fn row_at(row: u32) -> u32 { return row * (TOPS + part_count()); }
 
 fn clear_row(row: u32, t: u32) {
-    atomicStore(&parts[row_at(row) + SLOTS + t], 0u);
-    atomicStore(&parts[row_at(row) + SLOTS + WG + t], 0u);
+    for (var i = t; i < 8u * WG; i += WG) { atomicStore(&parts[row_at(row) + SLOTS + i], 0u); }
     if (t == 0u) { atomicStore(&parts[row_at(row) + LISTED], 0u); }
 }
 
@@ -157,10 +144,33 @@ fn find_top_of_parts(row: u32, t: u32) {
     workgroupBarrier();
 }
 
+// Any token may be drawn.
+fn keeps_all(s: Settings) -> bool { return s.top_k == OFF && s.top_p == OFF; }
+
+// How many tokens all parts have listed; OFF where it is too far to those that are wanted. Contains
+// barriers.
+fn count_listed(row: u32, t: u32, too_far: bool) -> u32 {
+    if (t == 0u) { listed = select(atomicLoad(&parts[row_at(row) + LISTED]), OFF, too_far); }
+    return workgroupUniformLoad(&listed);
+}
+
+fn step(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    if ((dims.flags & COUNT) != 0u) {
+        count_part(row, t, part, keep, s);
+    } else if (!keeps_all(s)) {
+        if ((dims.flags & LIST_PART) != 0u) {
+            list_part(row, t, part, keep, s);
+        } else if (count_listed(row, t, false) > LIST) {
+            if ((dims.flags & FINE) != 0u) { refine_part(row, t, part, keep, s); }
+            else { weigh_part(row, t, part, keep, s); }
+        }
+    }
+}
+
 fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
     var keys = logit_keys(row, part * PART_TOKENS + t);
     var sum = vec2u(0u);             // where all may be drawn this thread's, else of the last slot
-    let all = s.top_k == OFF && s.top_p == OFF;
+    let all = keeps_all(s);
     for (var j = 0u; j < BATCH; j++) {
         if (keys[j] < keep.key) { continue; }
         let slot = (keep.top_key - keys[j]) >> NEAR;
@@ -172,31 +182,68 @@ fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
     }
     if (all) { add_slot(t, sum); } else { add_slot(255u, sum); }
     workgroupBarrier();
+    save_slot(row, t, 0u);
+}
+
+// Adds this workgroup's slot to histogram h of the row.
+fn save_slot(row: u32, t: u32, h: u32) {
     let value = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
-    let at = row_at(row) + SLOTS + t;
+    let at = row_at(row) + SLOTS + 2u * WG * h + t;
     if (value.x == 0u && value.y == 0u) { return; }
     let old = atomicAdd(&parts[at], value.x);
     let high = value.y + select(0u, 1u, old + value.x < old);
     if (high > 0u) { atomicAdd(&parts[at + WG], high); }
 }
 
-fn load_slot(row: u32, t: u32) {
-    let at = row_at(row) + SLOTS + t;
+fn load_slot(row: u32, t: u32, h: u32) {
+    let at = row_at(row) + SLOTS + 2u * WG * h + t;
     set_slot(t, vec2u(atomicLoad(&parts[at]), atomicLoad(&parts[at + WG])));
 }
 
-struct Reached { slot: u32, total: vec2u }
+// Where the goal is reached: slot of the first histogram, distance from the largest key, and what all
+// of it has.
+struct Reached { slot: u32, distance: u32, total: vec2u }
 
-// The slot where the sum over all parts reaches what top_k or top_p asks for. Contains barriers.
-fn reach(row: u32, t: u32, s: Settings) -> Reached {
-    load_slot(row, t);
-    let total = sum_slots(t);
-    let amount = select(s.top_k, s.top_p, s.top_k == OFF);
-    return Reached(find_slot(t, threshold_goal(total, s.top_k == OFF, amount)).slot, total);
+// By so many histograms, one in a slot of the one before. Contains barriers.
+fn reach(row: u32, t: u32, s: Settings, histograms: u32) -> Reached {
+    var r = Reached(0u, 0u, vec2u(0u));
+    var goal = vec2u(0u);
+    for (var h = 0u; h < histograms; h++) {
+        workgroupBarrier();
+        load_slot(row, t, h);
+        let total = sum_slots(t);
+        if (h == 0u) {
+            r.total = total;
+            goal = threshold_goal(total, s.top_k == OFF, select(s.top_k, s.top_p, s.top_k == OFF));
+        }
+        let digit = find_slot(t, goal);
+        goal = sub64(goal, digit.before);
+        r.distance += digit.slot << (NEAR - 8u * h);
+        if (h == 0u) { r.slot = digit.slot; }
+    }
+    return r;
+}
+
+// Slots become a histogram of the part's tokens of one slot: those whose distance agrees with
+// `distance` above bit `shift`, by the eight bits below. Contains barriers.
+fn histogram_part(row: u32, t: u32, part: u32, keep: Keep, by_mass: bool, distance: u32,
+                  shift: u32) {
+    workgroupBarrier();
+    set_slot(t, vec2u(0u));
+    workgroupBarrier();
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    for (var j = 0u; j < BATCH; j++) {
+        let d = keep.top_key - keys[j];
+        if (keys[j] < keep.key || (d >> shift) != (distance >> shift)) { continue; }
+        var value = 1u;
+        if (by_mass) { value = mass_of(keys[j], keep); }
+        add_slot((d >> (shift - 8u)) & 255u, vec2u(value, 0u));
+    }
+    workgroupBarrier();
 }
 
 fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
-    let limit = reach(row, t, s);
+    let limit = reach(row, t, s, 1u);
     var keys = logit_keys(row, part * PART_TOKENS + t);
     for (var j = 0u; j < BATCH; j++) {
         if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > limit.slot) { continue; }
@@ -214,16 +261,47 @@ fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
         atomicStore(&parts[row_at(row) + ENTRIES + at], list_id[t]);
         atomicStore(&parts[row_at(row) + ENTRIES + LIST + at], list_key[t]);
     }
+    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR);
+    save_slot(row, t, 1u);
 }
 
-// How many tokens all parts have listed, where they are few and these, into the list. slot: what was
-// reached, 255 or more: too far. Contains barriers.
-fn load_list(row: u32, t: u32, slot: u32) -> u32 {
-    list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
-    list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
-    workgroupBarrier();
-    if (t == 0u) { listed = select(atomicLoad(&parts[row_at(row) + LISTED]), OFF, slot >= 255u); }
-    return workgroupUniformLoad(&listed);
+fn refine_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    let limit = reach(row, t, s, 2u);
+    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR - 8u);
+    save_slot(row, t, 2u);
+}
+
+fn weigh_part(row: u32, t: u32, part: u32, given: Keep, s: Settings) {
+    var keep = given;
+    keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    var sum = vec2u(0u);
+    for (var j = 0u; j < BATCH; j++) { sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u)); }
+    set_slot(t, sum);
+    save_slot(row, t, THREADS);
+}
+
+fn join(row: u32, t: u32, given: Keep, s: Settings) {
+    var keep = given;
+    if (keeps_all(s)) {
+        load_slot(row, t, 0u);
+        draw_from(row, t, keep, s.random);
+        return;
+    }
+    let limit = reach(row, t, s, 1u);
+    let count = count_listed(row, t, limit.slot >= 255u);
+    if (count == OFF || (count > LIST && s.top_k != OFF && s.top_p != OFF)) {
+        draw_alone(row, t, keep, s);
+    } else if (count > LIST) {
+        keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
+        load_slot(row, t, THREADS);
+        draw_from(row, t, keep, s.random);
+    } else {
+        list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
+        list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
+        workgroupBarrier();
+        draw_listed(row, t, keep, s, count, s.top_k, limit.total);
+    }
 }
 
 fn read_settings(row: u32) -> Settings {
