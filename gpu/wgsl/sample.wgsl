@@ -47,6 +47,7 @@ var<workgroup> settings: Settings;
 var<workgroup> top_key: atomic<u32>;
 var<workgroup> slot_low: array<atomic<u32>, WG>;     // a histogram or a list of masses
 var<workgroup> slot_high: array<atomic<u32>, WG>;
+var<workgroup> slots: array<vec2u, WG>;              // the same, once all is added
 var<workgroup> sixteen: array<vec2u, 16>;            // sums of 16 slots each
 var<workgroup> found: Found;
 var<workgroup> list_count: atomic<u32>;
@@ -306,11 +307,14 @@ fn join(row: u32, t: u32, given: Keep, s: Settings) {
 
 fn read_settings(row: u32) -> Settings {
     let use_k = state.top_k > 0u && state.top_k < dims.vocab;
-    let counter = vec2u(state.position + dims.tokens + row, 0u);
+    var random = 0u;
+    if ((dims.flags & STEPS) == 0u) {
+        random = threefry(vec2u(state.position + dims.tokens + row, 0u), state.seed).x;
+    }
     let share = u32(min(state.top_p, 0.99999994) * 4294967296.0);
     return Settings(max(state.temperature, 1e-6), select(OFF, state.top_k, use_k),
                     select(OFF, share, state.top_p < 1.0),
-                    max(u32(min(state.min_p, 1.0) * UNIT), 1u), threefry(counter, state.seed).x);
+                    max(u32(min(state.min_p, 1.0) * UNIT), 1u), random);
 }
 
 // Draws among all tokens that `keep` keeps.
@@ -523,14 +527,15 @@ fn add_slot(slot: u32, value: vec2u) {
 
 fn sum_range(first: u32, end: u32) -> vec2u {
     var sum = vec2u(0u);
-    for (var i = first; i < end; i++) {
-        sum = add64(sum, vec2u(atomicLoad(&slot_low[i]), atomicLoad(&slot_high[i])));
-    }
+    for (var i = first; i < end; i++) { sum = add64(sum, slots[i]); }
     return sum;
 }
 
-// The sum of all slots, after they were set or added to. Contains barriers.
+// The sum of all slots, after they were set or added to. Contains barriers. Reading atomics of a
+// workgroup is slow, so each is read once.
 fn sum_slots(t: u32) -> vec2u {
+    workgroupBarrier();
+    slots[t] = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
     workgroupBarrier();
     if (t < 16u) { sixteen[t] = sum_range(16u * t, 16u * t + 16u); }
     workgroupBarrier();
@@ -550,7 +555,7 @@ fn sum_before(t: u32) -> vec2u {
 // Contains barriers. goal is in 1 .. total; with nothing to find, the result is any slot.
 fn find_slot(t: u32, goal: vec2u) -> Found {
     let before = sum_before(t);
-    let reached = !less64(add64(before, sum_range(t, t + 1u)), goal);
+    let reached = !less64(add64(before, slots[t]), goal);
     if (less64(before, goal) && (reached || t == WG - 1u)) { found = Found(t, before); }
     return workgroupUniformLoad(&found);
 }
