@@ -11,6 +11,7 @@ import { fixed, kernelsOf, printAgainst, printKernels } from './bench_print.mjs'
 import { median, multiplyCeiling, PassTimer, Reader } from './bench_time.mjs';
 
 const WARM_MS = 300;
+const PROMPTS_MS = 15_000;
 const LEAST_CONTEXT = 1024;
 const PROFILED_TOKENS = 512;         // of a prompt: one step
 const RANDOM_IDS = 2000;
@@ -38,15 +39,17 @@ function promptOf(tokens, vocab) {
         () => Math.floor(Math.random() * Math.min(vocab, RANDOM_IDS)));
 }
 
-/** Milliseconds to the first token behind prompts of so many. */
+/** Milliseconds to the first token behind prompts of so many; of long ones fewer. */
 async function measurePrompt(engine, session, vocab, { prompt, rounds }) {
-    await engine.generate(session, promptOf(prompt, vocab), 1);
+    const once = async () =>
+        (await engine.generate(session, promptOf(prompt, vocab), 1)).timeToFirstToken;
+    const start = performance.now();
+    let last;
+    do { last = await once(); } while (performance.now() - start < WARM_MS);
+    const most = Math.max(1, Math.min(rounds, Math.floor(PROMPTS_MS / last)));
     const times = [];
-    for (let i = 0; i < rounds; i++) {
-        const { timeToFirstToken } = await engine.generate(session, promptOf(prompt, vocab), 1);
-        times.push(timeToFirstToken);
-    }
-    return { tokens: prompt, firstTokenMs: median(times) };
+    for (let i = 0; i < most; i++) times.push(await once());
+    return { tokens: prompt, firstTokenMs: median(times), rounds: most };
 }
 
 /** Tokens a second behind so many, and what the host did for one. */
