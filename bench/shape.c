@@ -32,9 +32,11 @@ static doppler_status compile_tokenizer(error *e, const synth *s, text *out) {
     return out->failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
 }
 
-/* The manifest of a package of the shape. */
+/* The manifest of a package of the shape. Beside mxfp4 the head is q8_0, as in llama.cpp's files. */
 static doppler_status write_manifest(error *e, const synth *s, const text *tokenizer,
                                      convert_target target, text *out) {
+    const weight_format q8_0 = FORMAT_Q8_0;
+    bool wide = target == TARGET_MXFP4 && !s->shape->tied_head;
     synth_model m;
     convert *c = NULL;
     doppler_status status = synth_model_read(e, s, &m);
@@ -43,7 +45,7 @@ static doppler_status write_manifest(error *e, const synth *s, const text *token
             .model = &m.model, .sources = m.sources, .source_count = m.source_count,
             .tokenizer = tokenizer->data, .tokenizer_bytes = tokenizer->bytes,
             .chat_template = "", .name = s->shape->name, .source = "random weights",
-            .target = target};
+            .target = target, .head = wide ? &q8_0 : NULL};
         status = convert_create(e, &input, &c);
     }
     if (!status) {

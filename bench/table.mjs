@@ -54,10 +54,11 @@ function passes(value, bound, better) {
     return better === 'more' ? value >= wanted : value <= wanted;
 }
 
-const { adapter, date, readTBs, multiplyTFLOPs } = run('7b-fast');
+const { adapter, date, readTBs, multiplyTFLOPs, matrixTFLOPs } = run('7b-fast');
 console.log(`${date}: ${adapter?.vendor} ${adapter?.description}, Node ${process.version}, f16 KV, `
     + 'batch 1');
-console.log(`reading ${readTBs?.toFixed(2)} TB/s, f32 ${multiplyTFLOPs?.toFixed(1)} TFLOP/s\n`);
+console.log(`reading ${readTBs?.toFixed(2)} TB/s, f32 ${multiplyTFLOPs?.toFixed(1)} TFLOP/s, `
+    + `matrices ${matrixTFLOPs?.toFixed(1) ?? 'none'}\n`);
 console.log('| work | unit | llama.cpp CUDA / Vulkan | to pass | goal | here | |');
 console.log('|---|---|---|---|---|---|---|');
 for (const [work, unit, [others, floor, goal], better, value] of rows) {

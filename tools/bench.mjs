@@ -8,7 +8,7 @@ import { UsageError } from './args.mjs';
 import { benchKernels } from './bench_kernels.mjs';
 import { BenchEngine } from './bench_engine.mjs';
 import { fixed, kernelsOf, printAgainst, printKernels } from './bench_print.mjs';
-import { median, multiplyCeiling, PassTimer, Reader } from './bench_time.mjs';
+import { median, multiplyCeilings, PassTimer, Reader } from './bench_time.mjs';
 
 const WARM_MS = 300;
 const PROMPTS_MS = 15_000;
@@ -24,11 +24,11 @@ async function ceilings(engine) {
     if (!gpu?.device.features.has('timestamp-query')) return {};
     const timer = new PassTimer(gpu.device, engine.info.adapter.software);
     const reader = new Reader(gpu.device, timer);
-    const multiplyTFLOPs = await multiplyCeiling(gpu.device, timer);
-    const readTBs = await reader.bandwidth();
+    const found = { ...await multiplyCeilings(gpu.device, timer),
+        readTBs: await reader.bandwidth() };
     reader.destroy();
     timer.destroy();
-    return { readTBs, multiplyTFLOPs };
+    return found;
 }
 
 // ---- inference
@@ -134,7 +134,8 @@ async function bench(values) {
             + `, ${result.precision}`
             + `${values.without.length ? `, without ${values.without.join(', ')}` : ''}`
             + (result.readTBs ? `; reading ${fixed(result.readTBs, 2)} TB/s, f32 `
-                + `${fixed(result.multiplyTFLOPs, 1)} TFLOP/s` : ''));
+                + `${fixed(result.multiplyTFLOPs, 1)} TFLOP/s` : '')
+            + (result.matrixTFLOPs ? `, matrices ${fixed(result.matrixTFLOPs, 1)}` : ''));
         const work = values.WHAT === 'kernels' ? benchKernels : benchInference;
         await work(engine, loaded, values, result);
         if (values.json) await writeFile(values.json, JSON.stringify(result, null, 1));

@@ -35,12 +35,15 @@ export async function kernelsOf(profile, rounds) {
 }
 
 // Fraction of what the device gives: of reading where the bytes take longer, else of multiplying.
-function ofCeiling({ bytes, flops, us, readUs }, { readTBs, multiplyTFLOPs }) {
+function ofCeiling({ kernel, bytes, flops, us, readUs },
+    { readTBs, multiplyTFLOPs, matrixTFLOPs }) {
     if (readUs) return `${fixed(100 * readUs / us, 0)} % of reading, ${fixed(readUs, 2)} us`;
     if (!readTBs || !(bytes || flops)) return '';
-    const reading = bytes / us / 1e6 / readTBs, multiplying = flops / us / 1e6 / multiplyTFLOPs;
+    const byMatrices = matrixTFLOPs && /matri/.test(kernel);
+    const most = byMatrices ? matrixTFLOPs : multiplyTFLOPs;
+    const reading = bytes / us / 1e6 / readTBs, multiplying = flops / us / 1e6 / most;
     return reading > multiplying ? `${fixed(100 * reading, 0)} % of reading`
-        : `${fixed(100 * multiplying, 0)} % of f32`;
+        : `${fixed(100 * multiplying, 0)} % of ${byMatrices ? 'matrices' : 'f32'}`;
 }
 
 /** Rows: { kernel, shape, count, us, bytes, flops } of all their dispatches together. */

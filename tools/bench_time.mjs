@@ -163,17 +163,67 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (all.x == 1234.5) { y[2] = all; }
 }`;
 
-/** TFLOP/s of a kernel that does nothing but multiply and add in f32, both counted. */
-export async function multiplyCeiling(device, timer) {
-    const y = device.createBuffer({ size: 64, usage: STORAGE });
+// 16x16x16, the shape that NVIDIA's lists have; subgroups of 32.
+const MATRIX_KERNEL = `
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Sums = subgroup_matrix_result<f32, 16, 16>;
+@group(0) @binding(0) var<storage, read_write> y: array<u32>;
+var<workgroup> tile: array<vec4u, 512>;
+@compute @workgroup_size(${MULTIPLY.threads})
+fn main(@builtin(local_invocation_index) t: u32, @builtin(subgroup_id) subgroup: u32) {
+    tile[t] = vec4u(y[t]);
+    tile[t + 256u] = vec4u(y[t]);
+    workgroupBarrier();
+    ${[0, 1, 2, 3].map((n) => `let a${n} = subgroupMatrixLoad<Left, row_major>(&tile, `
+        + `${32 * n}u, 2u);`).join('\n    ')}
+    ${[0, 1].map((n) => `let b${n} = subgroupMatrixLoad<Right, row_major>(&tile, `
+        + `${128 + 32 * n}u, 2u);`).join('\n    ')}
+    ${Array.from({ length: MULTIPLY.chains }, (_, n) => `var s${n}: Sums;`).join(' ')}
+    for (var i = 0u; i < ${MULTIPLY.loops}u; i++) {
+        ${Array.from({ length: MULTIPLY.chains }, (_, n) =>
+        `s${n} = subgroupMatrixMultiplyAccumulate(a${n % 4}, b${n >> 2}, s${n});`)
+        .join('\n        ')}
+    }
+    var all = 0u;
+    ${Array.from({ length: MULTIPLY.chains }, (_, n) =>
+        `subgroupMatrixStore<row_major>(&tile, 64u * subgroup, s${n}, 4u);
+    workgroupBarrier();
+    all ^= tile[t].x;
+    workgroupBarrier();`).join('\n    ')}
+    if (all == 1234u) { y[t] = all; }
+}`;
+
+// Operations of a group of threads of the kernel, a second, x 1e-12; undefined where it does not
+// compile.
+async function multiply(device, timer, code, flops) {
+    device.pushErrorScope('validation');
+    const y = device.createBuffer({ size: 4096, usage: STORAGE });
     const pipeline = device.createComputePipeline({ layout: 'auto',
-        compute: { module: device.createShaderModule({ code: MULTIPLY_KERNEL }) } });
+        compute: { module: device.createShaderModule({ code }) } });
     const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0),
         entries: [{ binding: 0, resource: { buffer: y } }] });
+    if (await device.popErrorScope()) return undefined;
     const x = timer.software ? 1 : MULTIPLY.groups;
     const step = { pipeline, group, x, y: 1, z: 1 };
     await timer.warm([step]);
     const us = await timer.each([step]);
     y.destroy();
-    return x * MULTIPLY.threads * MULTIPLY.loops * MULTIPLY.chains * 8 / us / 1e6;
+    return x * flops / us / 1e6;
+}
+
+/** TFLOP/s of kernels that do nothing but multiply and add, both counted: in f32, and where the
+ *  device has them by subgroup matrices of f16 that add to f32. */
+export async function multiplyCeilings(device, timer) {
+    const f32 = await multiply(device, timer, MULTIPLY_KERNEL,
+        MULTIPLY.threads * MULTIPLY.loops * MULTIPLY.chains * 8);
+    const needed = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
+    const matrix = needed.every((name) => device.features.has(name))
+        ? await multiply(device, timer, MATRIX_KERNEL, MULTIPLY.threads / 32 * MULTIPLY.loops
+            * MULTIPLY.chains * 2 * 16 ** 3) : undefined;
+    return { multiplyTFLOPs: f32, matrixTFLOPs: matrix };
 }
