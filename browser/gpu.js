@@ -17,6 +17,9 @@ const FEATURES = [
     [16, 'timestamp-query'],
 ];
 const PACKED_DOT = [4, 'packed_4x8_integer_dot_product'];
+/** Names of what makes kernels differ. */
+export const VARYING_FEATURES = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix',
+    PACKED_DOT[1]];
 
 // GPUBufferUsage, GPUMapMode and GPUShaderStage: fixed by the specification, not global in Node
 const MAP_READ = 0x1, COPY_SRC = 0x4, COPY_DST = 0x8, UNIFORM = 0x40, STORAGE = 0x80;
@@ -79,8 +82,8 @@ function describeAdapter(adapter) {
  *           nodeOptions?: string[]}} options
  *    force: take a software adapter too; the CPU backend is faster than most.
  *    limits: 'default' asks for no more than every WebGPU device has.
- *    without: features not to ask for, and language features not to use.
  *    timing: timestamps as fine as the device's, in Node; 65 us apart by default.
+ *    without: features that are left alone.
  *    nodeOptions: handed to Dawn in Node. By default it does not clear workgroup memory, which
  *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program.
  *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>}>} */
@@ -97,12 +100,12 @@ export async function openDevice({ powerPreference = 'high-performance', force =
     }
     const names = limits === 'default' ? [] : LIMITS;
     const requiredLimits = Object.fromEntries(names.map((name) => [name, adapter.limits[name]]));
+    const wanted = (name) => !without.includes(name);
     const requiredFeatures = FEATURES.map(([, name]) => name)
-        .filter((name) => adapter.features.has(name) && !without.includes(name));
+        .filter((name) => adapter.features.has(name) && wanted(name));
     try {
         const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-        const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []]
-            .filter((name) => !without.includes(name)));
+        const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []].filter(wanted));
         return { device, adapter: info, languageFeatures };
     } catch (e) {
         throw noGpu(`the adapter gives no device: ${firstLine(e.message)}`);

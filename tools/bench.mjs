@@ -4,6 +4,7 @@
 // With --shape a kernel makes random weights at a real model's shape, and keys and values; nothing
 // is read or downloaded.
 import { readFile, writeFile } from 'node:fs/promises';
+import { VARYING_FEATURES } from '../browser/gpu.js';
 import { UsageError } from './args.mjs';
 import { benchKernels } from './bench_kernels.mjs';
 import { BenchEngine } from './bench_engine.mjs';
@@ -163,16 +164,13 @@ function matrices(list) {
     });
 }
 
-// What a page may not have: "core" is WGSL without any of it.
-const OPTIONAL = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix',
-    'packed_4x8_integer_dot_product'];
-
+// "core" is WGSL without any of what a page may not have.
 function withoutOf(list) {
-    if (list === 'core') return OPTIONAL;
+    if (list === 'core') return VARYING_FEATURES;
     const names = list === '' ? [] : list.split(',');
-    const unknown = names.find((name) => !OPTIONAL.includes(name));
+    const unknown = names.find((name) => !VARYING_FEATURES.includes(name));
     if (unknown === undefined) return names;
-    throw new UsageError(`--without ${unknown}: wanted core or of ${OPTIONAL.join(',')}`);
+    throw new UsageError(`--without ${unknown}: wanted core or of ${VARYING_FEATURES.join(',')}`);
 }
 
 function check(values) {
