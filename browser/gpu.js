@@ -17,6 +17,9 @@ const FEATURES = [
     [16, 'timestamp-query'],
 ];
 const PACKED_DOT = [4, 'packed_4x8_integer_dot_product'];
+/** Names of what makes kernels differ. */
+export const VARYING_FEATURES = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix',
+    PACKED_DOT[1]];
 
 // GPUBufferUsage, GPUMapMode and GPUShaderStage: fixed by the specification, not global in Node
 const MAP_READ = 0x1, COPY_SRC = 0x4, COPY_DST = 0x8, UNIFORM = 0x40, STORAGE = 0x80;
@@ -75,15 +78,17 @@ function describeAdapter(adapter) {
 
 /** Opens a GPU with all it offers. Throws a DopplerError NO_GPU.
  *  @param {{powerPreference?: 'high-performance' | 'low-power', force?: boolean,
- *           limits?: 'adapter' | 'default', timing?: boolean, nodeOptions?: string[]}} options
+ *           limits?: 'adapter' | 'default', timing?: boolean, without?: string[],
+ *           nodeOptions?: string[]}} options
  *    force: take a software adapter too; the CPU backend is faster than most.
  *    limits: 'default' asks for no more than every WebGPU device has.
  *    timing: timestamps as fine as the device's, in Node; 65 us apart by default.
+ *    without: features that are left alone.
  *    nodeOptions: handed to Dawn in Node. By default it does not clear workgroup memory, which
  *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program.
  *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>}>} */
 export async function openDevice({ powerPreference = 'high-performance', force = false,
-    limits = 'adapter', timing = false,
+    limits = 'adapter', timing = false, without = [],
     nodeOptions = ['enable-dawn-features=disable_workgroup_init',
         ...(timing ? ['disable-dawn-features=timestamp_quantization'] : [])] } = {}) {
     const gpu = await findGpu(nodeOptions);
@@ -95,11 +100,12 @@ export async function openDevice({ powerPreference = 'high-performance', force =
     }
     const names = limits === 'default' ? [] : LIMITS;
     const requiredLimits = Object.fromEntries(names.map((name) => [name, adapter.limits[name]]));
+    const wanted = (name) => !without.includes(name);
     const requiredFeatures = FEATURES.map(([, name]) => name)
-        .filter((name) => adapter.features.has(name));
+        .filter((name) => adapter.features.has(name) && wanted(name));
     try {
         const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-        const languageFeatures = new Set(gpu.wgslLanguageFeatures ?? []);
+        const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []].filter(wanted));
         return { device, adapter: info, languageFeatures };
     } catch (e) {
         throw noGpu(`the adapter gives no device: ${firstLine(e.message)}`);
@@ -154,8 +160,15 @@ export class GpuHost {
     /** Called by instantiate(): the instance whose gpu this is. */
     attach(wasm) { this.#wasm = wasm; }
 
+    /** @returns {GPUDevice} */
+    get device() { return this.#device; }
+
     /** The buffer behind a handle of C. @returns {GPUBuffer} */
     buffer(handle) { return this.#buffers[handle]; }
+
+    /** The dispatches of a list, for tools that time them: { pipeline, group, x, y, z, label, dims,
+     *  ranges: [[buffer's handle, offset, bytes]] }. */
+    steps(list) { return this.#lists[list].steps; }
 
     /** Writes into a buffer of C without passing through wasm memory; offset and length are
      *  multiples of 4. C may have destroyed the buffer while the bytes were on their way.
@@ -463,8 +476,7 @@ export class GpuHost {
                 groups.set(key, device.createBindGroup({ label, layout: this.#layout(access).group,
                     entries: resources.map((resource, binding) => ({ binding, resource })) }));
             }
-            return { pipeline, group: groups.get(key), x, y, z, label, dims,
-                sizes: ranges.map(([, , size]) => size) };
+            return { pipeline, group: groups.get(key), x, y, z, label, dims, ranges };
         });
         this.#lists[handle] = { uniform, steps };
         return 1;
@@ -507,9 +519,9 @@ export class GpuHost {
     _time(self, list, ns, done, user) {
         const device = this.#device;
         const { steps } = this.#lists[list];
-        this.timed = steps.map(({ label, dims, sizes, x, y, z }) => (
-            { label, dims: Array.from(new Uint32Array(dims.slice().buffer)), sizes,
-                grid: [x, y, z] }));
+        this.timed = steps.map(({ label, dims, ranges, x, y, z }) => (
+            { label, dims: Array.from(new Uint32Array(dims.slice().buffer)),
+                sizes: ranges.map(([, , size]) => size), grid: [x, y, z] }));
         const stamps = device.createBuffer({ label: 'timestamps', usage: QUERY_RESOLVE | COPY_SRC,
             size: Math.max(16 * steps.length, 16) });
         const encoder = device.createCommandEncoder();
