@@ -37,7 +37,8 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
     wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
-extern const char wgsl_half[];                /* linked with every format */
+extern const char wgsl_half[];
+extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
@@ -70,7 +71,7 @@ uint64_t kv_row_bytes(kv_format format, uint32_t head_dim) {
     return (uint64_t)head_dim * kv_layouts[format].bytes + kv_scale_bytes(format, head_dim);
 }
 
-/* A format's own text, and what it is linked with beside half.wgsl, or NULL. */
+/* A format's own text, and what it is linked with beside a decoder of halves, or NULL. */
 static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_F32]   = {wgsl_weights_f32},
     [FORMAT_F16]   = {wgsl_weights_f16},
@@ -129,6 +130,10 @@ uint32_t kernel_formats(kernel_id id) {
          : link == LINK_FORM ? X_FORMS : 1;
 }
 
+static bool decodes_halves(kernel_link link) {
+    return reads_weights(link) || link == LINK_KV || link == LINK_HALF;
+}
+
 static bool is_wide(kernel_id id) {
     return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
 }
@@ -152,7 +157,6 @@ static void add(text_list *t, const char *source) {
 static void link_weights(text_list *t, uint32_t format) {
     add(t, weight_sources[format][0]);
     add(t, weight_sources[format][1]);
-    add(t, wgsl_half);
 }
 
 static void link_linear(text_list *t, uint32_t format, x_form form, uint32_t features) {
@@ -194,6 +198,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         add(&t, form_stores[format]);
         linked = form_names[format];
     }
+    if (decodes_halves(k->link))
+        add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);
     if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
