@@ -26,6 +26,8 @@
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
     X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
+    X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
 
@@ -37,11 +39,13 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
     wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
-extern const char wgsl_half[];                /* linked with every format */
+extern const char wgsl_half[];
+extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
-    wgsl_forms_packed_store[], wgsl_forms_plain_store[];
+    wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
+    wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
@@ -70,7 +74,7 @@ uint64_t kv_row_bytes(kv_format format, uint32_t head_dim) {
     return (uint64_t)head_dim * kv_layouts[format].bytes + kv_scale_bytes(format, head_dim);
 }
 
-/* A format's own text, and what it is linked with beside half.wgsl, or NULL. */
+/* A format's own text, and what it is linked with beside a decoder of halves, or NULL. */
 static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_F32]   = {wgsl_weights_f32},
     [FORMAT_F16]   = {wgsl_weights_f16},
@@ -97,10 +101,12 @@ static const char *const kv_sources[KV_COUNT][2] = {
 };
 
 static const char *const form_names[X_FORMS] = {
-    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed"};
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits"};
+static const char *const form_sources[X_FORMS] = {
+    [X_F32] = wgsl_forms_f32, [X_PACKED] = wgsl_forms_packed, [X_DIGITS] = wgsl_forms_digits};
 static const char *const form_stores[X_FORMS] = {
     [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
-    [X_PACKED] = wgsl_forms_packed_store};
+    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store};
 
 /* Directives that the texts of variants need at a program's start. */
 static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
@@ -115,12 +121,16 @@ static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_HALF] = {wgsl_half},
 };
 
-static bool is_linear(kernel_link link) {
-    return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
-}
+/* How kinds of linear have their x. */
+static const x_form link_forms[LINK_COUNT] = {
+    [LINK_LINEAR] = X_F32, [LINK_LINEAR_PACKED] = X_PACKED, [LINK_LINEAR_DIGITS] = X_DIGITS};
+static const gpu_twin_fn linear_twins[X_FORMS] = {
+    [X_F32] = twin_linear, [X_PACKED] = twin_linear_packed, [X_DIGITS] = twin_linear_digits};
+
+x_form kernel_form(kernel_id id) { return link_forms[kernels[id].link]; }
 
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || is_linear(link);
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link_forms[link];
 }
 
 uint32_t kernel_formats(kernel_id id) {
@@ -129,14 +139,19 @@ uint32_t kernel_formats(kernel_id id) {
          : link == LINK_FORM ? X_FORMS : 1;
 }
 
+static bool decodes_halves(kernel_link link) {
+    return reads_weights(link) || link == LINK_KV || link == LINK_HALF;
+}
+
 static bool is_wide(kernel_id id) {
-    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
+    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_DIGITS_WIDE ||
+           id == KERNEL_LINEAR_PACKED_WIDE;
 }
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
-    if (kernels[id].link != LINK_LINEAR_PACKED) return true;
+    if (kernel_form(id) != X_PACKED && kernel_form(id) != X_DIGITS) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
 
@@ -152,13 +167,12 @@ static void add(text_list *t, const char *source) {
 static void link_weights(text_list *t, uint32_t format) {
     add(t, weight_sources[format][0]);
     add(t, weight_sources[format][1]);
-    add(t, wgsl_half);
 }
 
 static void link_linear(text_list *t, uint32_t format, x_form form, uint32_t features) {
     link_weights(t, format);
-    add(t, form == X_PACKED ? packed_sources[format] : NULL);
-    add(t, form == X_PACKED ? wgsl_forms_packed : wgsl_forms_f32);
+    add(t, form == X_F32 ? NULL : packed_sources[format]);
+    add(t, form_sources[form]);
     add(t, form_stores[form]);
     add(t, features & GPU_SUBGROUPS ? wgsl_reduce_subgroup : wgsl_reduce_shared);
     add(t, wgsl_activation);
@@ -168,19 +182,18 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     assert(id < KERNEL_COUNT && format < kernel_formats(id));
     assert(kernel_exists(id, format, device));
     uint32_t features = device->features;
+    x_form form = kernel_form(id);
     const kernel *k = &kernels[id];
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
-    if (is_linear(k->link) && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
-    if (k->link == LINK_LINEAR_PACKED) {
-        desc.twin = twin_linear_packed;
-        add(&t, needs_packed_dot);
-    }
+    if (form && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if (form && form != X_F32) add(&t, needs_packed_dot);
+    if (form) desc.twin = linear_twins[form];
     add(&t, k->source);
     for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
-    if (is_linear(k->link)) {
-        link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
+    if (form) {
+        link_linear(&t, format, form, features);
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);
@@ -194,6 +207,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         add(&t, form_stores[format]);
         linked = form_names[format];
     }
+    if (decodes_halves(k->link))
+        add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);
     if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;

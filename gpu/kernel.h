@@ -10,8 +10,8 @@ typedef enum kernel_id {
     KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
     KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
     KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
-    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_PACKED,
-    KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
+    KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
     KERNEL_COUNT
 } kernel_id;
 
@@ -33,7 +33,8 @@ enum {
  * linear program is made of. */
 typedef enum kernel_link {
     LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS,
-    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_PACKED, LINK_COUNT
+    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
+    LINK_COUNT
 } kernel_link;
 
 typedef struct kernel {
@@ -54,8 +55,10 @@ uint32_t kv_run(kv_format format);
 
 /* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT, X_FORMS or 1. */
 uint32_t kernel_formats(kernel_id id);
-/* Whether there is such a program on a device: packed ones are for weights of at most 8 bits and
- * need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
+/* How a kind of linear has its x; X_PLAIN: other kernels. */
+x_form kernel_form(kernel_id id);
+/* Whether there is such a program on a device: packed x and digits are for weights of at most 8
+ * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
 /* Description of one program, which exists. format: weight_format, kv_format, x_form or 0, by the
  * kernel's link. A variant that uses the device's features, where there is one. */

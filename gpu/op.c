@@ -120,6 +120,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(form != X_PLAIN);
     static const kernel_id ids[X_FORMS][2] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
     bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
                 kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));

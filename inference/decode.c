@@ -11,16 +11,17 @@
  * Where the model has norms behind its parts, 4 and 6 leave W y, which rmsnorm and form take to x;
  * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2; where it has
  * experts, moe.c stands for 5 and 6, exact and with a norm of its own.
- * Between projections x travels in a form (gpu/dims.h): f32, or with FAST int8. */
+ * Between projections x travels in a form (gpu/dims.h): with FAST int8; else f32, or where all
+ * weights have at most 8 bits integers of 24, which are as exact and faster. */
 #include "inference/engine.h"
 
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
-    if (precision != DOPPLER_FAST) return X_F32;
+    if (precision != DOPPLER_FAST && m->d->is_cpu) return X_F32;         /* digits are slower there */
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         if (m->linear_formats & 1u << f &&
             !kernel_exists(KERNEL_LINEAR_PACKED, f, gpu_get_limits(m->d->g)))
             return X_F32;
-    return X_PACKED;
+    return precision == DOPPLER_FAST ? X_PACKED : X_DIGITS;
 }
 
 /* y[y_first ..] = W x, or what flags say, for all parts of a projection. */

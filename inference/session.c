@@ -55,8 +55,10 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
 
 /* Of one token's x in any form. */
 static uint64_t form_bytes(uint32_t k) {
-    uint64_t f32 = x_form_bytes(X_F32, k), packed = x_form_bytes(X_PACKED, k);
-    return f32 > packed ? f32 : packed;
+    uint64_t most = 0;
+    for (x_form form = X_F32; form < X_FORMS; form++)
+        if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
+    return most;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -154,8 +156,7 @@ static void created(doppler_session *s, doppler_status status) {
 }
 
 bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
-    bool packed = kernels[id].link == LINK_LINEAR_PACKED;
-    return !s->plain && packed == (s->form == X_PACKED) && s->model->linear_formats & 1u << format &&
+    return !s->plain && kernel_form(id) == s->form && s->model->linear_formats & 1u << format &&
            kernel_exists(id, format, gpu_get_limits(s->model->d->g));
 }
 
@@ -173,7 +174,7 @@ static doppler_status distrust(doppler_session *s) {
             d->programs.of[id][f] = 0;
         }
     if (less.features & GPU_SUBGROUPS) less.features &= ~(uint32_t)GPU_SUBGROUPS;
-    else if (s->form == X_PACKED) less.features &= ~(uint32_t)GPU_PACKED_DOT;
+    else if (s->form != X_F32) less.features &= ~(uint32_t)GPU_PACKED_DOT;
     else s->plain = true;
     gpu_cap_limits(d->g, &less);
     s->form = decode_form(s->model, s->precision);

@@ -23,5 +23,6 @@ void twin_form(const gpu_call *call);
 void twin_attention_token(const gpu_call *call);
 void twin_linear(const gpu_call *call);
 void twin_linear_packed(const gpu_call *call);
+void twin_linear_digits(const gpu_call *call);
 
 #endif
