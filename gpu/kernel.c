@@ -27,7 +27,9 @@
     X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
-    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
+    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
+    X(MATMUL_LARGE,    matmul_large,     matmul_large,     "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -44,6 +46,8 @@ extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
+extern const char wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
+    wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
@@ -90,6 +94,13 @@ static const char *const packed_sources[FORMAT_COUNT] = {
     [FORMAT_Q5_K] = wgsl_packed_q5_k, [FORMAT_Q6_K] = wgsl_packed_q6_k,
     [FORMAT_MXFP4] = wgsl_packed_mxfp4,
 };
+/* Weights as int8, of the same formats. */
+static const char *const bytes_sources[FORMAT_COUNT] = {
+    [FORMAT_Q4_0] = wgsl_bytes_q4_0, [FORMAT_Q5_0] = wgsl_bytes_q5_0,
+    [FORMAT_Q8_0] = wgsl_bytes_q8_0, [FORMAT_Q4_K] = wgsl_bytes_q4_k,
+    [FORMAT_Q5_K] = wgsl_bytes_q5_k, [FORMAT_Q6_K] = wgsl_bytes_q6_k,
+    [FORMAT_MXFP4] = wgsl_bytes_mxfp4,
+};
 static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
@@ -109,6 +120,7 @@ static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgro
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_PROJECT] = {wgsl_part},
+    [LINK_PROJECT_PACKED] = {wgsl_part},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_KEYS] = {wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -119,8 +131,14 @@ static bool is_linear(kernel_link link) {
     return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
 }
 
+/* Whether kernels of a link multiply int8. */
+static bool is_packed(kernel_link link) {
+    return link == LINK_LINEAR_PACKED || link == LINK_PROJECT_PACKED;
+}
+
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || is_linear(link);
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
+           is_linear(link);
 }
 
 uint32_t kernel_formats(kernel_id id) {
@@ -136,7 +154,7 @@ static bool is_wide(kernel_id id) {
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
-    if (kernels[id].link != LINK_LINEAR_PACKED) return true;
+    if (!is_packed(kernels[id].link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
 
@@ -172,10 +190,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
     if (is_linear(k->link) && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
-    if (k->link == LINK_LINEAR_PACKED) {
-        desc.twin = twin_linear_packed;
-        add(&t, needs_packed_dot);
-    }
+    if (is_packed(k->link)) add(&t, needs_packed_dot);
+    if (k->link == LINK_LINEAR_PACKED) desc.twin = twin_linear_packed;
     add(&t, k->source);
     for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
@@ -184,6 +200,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);
+        if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, kv_sources[format][0]);

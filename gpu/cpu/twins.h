@@ -9,6 +9,8 @@ void twin_gather(const gpu_call *call);
 void twin_rmsnorm(const gpu_call *call);
 void twin_matvec(const gpu_call *call);
 void twin_matmul(const gpu_call *call);
+void twin_matmul_large(const gpu_call *call);
+void twin_matmul_packed(const gpu_call *call);
 void twin_rope_kv(const gpu_call *call);
 void twin_attention(const gpu_call *call);
 void twin_attention_merge(const gpu_call *call);

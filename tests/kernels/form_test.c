@@ -48,6 +48,17 @@ static bool check_squares(const double *plain, uint32_t run, float got, char *wh
     return false;
 }
 
+void form_read(x_form form, const void *from, uint32_t k, double *x) {
+    const char *at = from;
+    for (uint32_t i = 0; i < k; i++) {
+        float v;
+        size_t scale = packed_at(i / 32, 32);
+        memcpy(&v, at + (form == X_PLAIN ? 4 * i : form == X_F32 ? f32_at(i / 32, i % 32) : scale),
+               4);
+        x[i] = form == X_PACKED ? (double)v * (signed char)at[packed_at(i / 32, i % 32)] : v;
+    }
+}
+
 /* Each element within half a step of want, the sums those of the integers. */
 static bool check_packed(const char *at, const double *want, uint32_t run, char *why,
                          size_t why_bytes) {

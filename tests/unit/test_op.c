@@ -58,8 +58,8 @@ static void run(weight_format format, uint64_t binding_bytes, results *out) {
     matrix w = {format, ROWS, COLS, b[WEIGHTS], OFFSET};
     op_context o = {g, &programs};
     gpu_record_begin(g);
-    op_project(o, b[Y], FIRST, STRIDE, &w, b[X], 1, b[VECTORS], 1, false);
-    op_project(o, b[Y], FIRST, STRIDE, &w, b[X], TOKENS, b[VECTORS], 1, true);
+    op_project(o, X_PLAIN, b[Y], FIRST, STRIDE, &w, b[X], 1, b[VECTORS], 1, false);
+    op_project(o, X_PLAIN, b[Y], FIRST, STRIDE, &w, b[X], TOKENS, b[VECTORS], 1, true);
     op_gather(o, b[GATHERED], &w, b[IDS], TOKENS, 2);
     gpu_list list = gpu_record_end(g);
     assert_true(list);
