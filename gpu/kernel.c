@@ -28,8 +28,11 @@
     X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
-    X(MATMUL_LARGE,    matmul_large,     matmul_large,     "rrrrw",  LINK_PROJECT)   \
-    X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED)
+    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
+    X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
+    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -46,7 +49,7 @@ extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
-extern const char wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
+extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
     wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
@@ -120,7 +123,7 @@ static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgro
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_PROJECT] = {wgsl_part},
-    [LINK_PROJECT_PACKED] = {wgsl_part},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_KEYS] = {wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -147,12 +150,15 @@ uint32_t kernel_formats(kernel_id id) {
          : link == LINK_FORM ? X_FORMS : 1;
 }
 
-static bool is_wide(kernel_id id) {
-    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
-}
+/* Of a workgroup, where they are not those of the text. */
+static const uint32_t threads[KERNEL_COUNT] = {
+    [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS, [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
+    [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
+};
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
-    if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
+    if (device->workgroup_threads < threads[id]) return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
     if (!is_packed(kernels[id].link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
@@ -211,7 +217,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         add(&t, form_stores[format]);
         linked = form_names[format];
     }
-    if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
+    if (threads[id]) desc.constants[0] = (gpu_constant){"WG", threads[id]};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

@@ -62,16 +62,21 @@ static uint32_t matvec_rows(uint32_t k) {
 /* What a workgroup of matmul and its variants makes. */
 static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL] = {MATMUL_ROWS, MATMUL_TOKENS},
-    [KERNEL_MATMUL_LARGE] = {MATMUL_LARGE_ROWS, MATMUL_LARGE_TOKENS},
-    [KERNEL_MATMUL_PACKED] = {MATMUL_PACKED_ROWS, MATMUL_PACKED_TOKENS},
+    [KERNEL_MATMUL_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
+    [KERNEL_MATMUL_FEW] = {MATMUL_FEW_ROWS, MATMUL_FEW_TOKENS},
+    [KERNEL_MATMUL_PACKED] = {MATMUL_ROWS, MATMUL_TOKENS},
+    [KERNEL_MATMUL_PACKED_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
+    [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
 };
 
 /* The kernel for tokens that go through one matrix, by figures of an H200 (docs/SPEED.md). */
-static kernel_id project_kernel(op_context o, x_form form, weight_format format, uint32_t tokens) {
-    if (form == X_PACKED) return KERNEL_MATMUL_PACKED;
-    if (tokens == 1) return KERNEL_MATVEC;
-    bool large = tokens > 2 * MATMUL_TOKENS && o.programs->of[KERNEL_MATMUL_LARGE][format];
-    return large ? KERNEL_MATMUL_LARGE : KERNEL_MATMUL;
+static kernel_id project_kernel(x_form form, uint32_t tokens) {
+    enum { FEW = 16, LARGE = 64 };
+    bool is_packed = form == X_PACKED;
+    if (tokens == 1 && !is_packed) return KERNEL_MATVEC;
+    if (tokens <= FEW) return is_packed ? KERNEL_MATMUL_FEW_PACKED : KERNEL_MATMUL_FEW;
+    if (tokens <= LARGE) return is_packed ? KERNEL_MATMUL_PACKED : KERNEL_MATMUL;
+    return is_packed ? KERNEL_MATMUL_PACKED_LARGE : KERNEL_MATMUL_LARGE;
 }
 
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
@@ -96,7 +101,7 @@ void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint3
                 const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
                 bool add) {
     assert(form != X_F32);
-    op_project_by(o, project_kernel(o, form, w->format, tokens), y, y_first, y_stride, w, x,
+    op_project_by(o, project_kernel(form, tokens), y, y_first, y_stride, w, x,
                   tokens, vectors, bias, add);
 }
 
@@ -176,7 +181,7 @@ void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logit
 }
 
 uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
-    return 3 * expert_tile_count(slots, experts, MATMUL_TOKENS) + slots;
+    return 3 * expert_tile_count(slots, experts, MATMUL_FEW_TOKENS) + slots;
 }
 
 /* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
@@ -187,9 +192,11 @@ bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
     return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
 }
 
-/* Every kernel takes tiles smaller than its own. */
+/* By the slots that experts have on average. */
 uint32_t op_expert_tile(uint32_t slots, uint32_t experts) {
-    return slots > 2 * MATMUL_TOKENS * experts ? 2 * MATMUL_TOKENS : MATMUL_TOKENS;
+    uint32_t each = slots / experts;
+    return each <= 2 * MATMUL_FEW_TOKENS ? MATMUL_FEW_TOKENS
+         : each < MATMUL_LARGE_TOKENS    ? MATMUL_TOKENS : MATMUL_LARGE_TOKENS;
 }
 
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
@@ -209,7 +216,7 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
     bool sorted = op_sorts_experts(e->form, slots, e->experts);
     uint32_t size = op_expert_tile(slots, e->experts);
-    kernel_id kernel = sorted ? project_kernel(o, e->form, w->format, size) : KERNEL_MATVEC;
+    kernel_id kernel = sorted ? project_kernel(e->form, size) : KERNEL_MATVEC;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {

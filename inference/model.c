@@ -57,7 +57,7 @@ static doppler_status compile_model(doppler_model *m) {
         m->formats |= 1u << t->format;
         if (!apart) m->linear_formats |= 1u << t->format;
     }
-    program_want wants[8 + 3 * FORMAT_COUNT];
+    program_want wants[8 + 4 * FORMAT_COUNT];
     size_t count = 0;
     wants[count++] = (program_want){KERNEL_RMSNORM, 0};
     wants[count++] = (program_want){KERNEL_ACT_MUL, 0};
@@ -69,6 +69,7 @@ static doppler_status compile_model(doppler_model *m) {
         wants[count++] = (program_want){KERNEL_MATVEC, f};
         wants[count++] = (program_want){KERNEL_MATMUL, f};
         wants[count++] = (program_want){KERNEL_MATMUL_LARGE, f};
+        wants[count++] = (program_want){KERNEL_MATMUL_FEW, f};
     }
     if (c->experts) {
         wants[count++] = (program_want){KERNEL_ROUTE, 0};

@@ -204,7 +204,7 @@ static void programs_done(doppler_status status, void *user) {
 
 /* The programs that depend on the session's options. */
 static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 3 * FORMAT_COUNT] = {
+    program_want wants[6 + 5 * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
         {KERNEL_FORM, s->form}};
@@ -213,7 +213,8 @@ static doppler_status compile_session(doppler_session *s) {
         for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
             if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (session_packs(s, f)) wants[count++] = (program_want){KERNEL_MATMUL_PACKED, f};
+        for (kernel_id id = KERNEL_MATMUL_PACKED; id <= KERNEL_MATMUL_FEW_PACKED; id++)
+            if (session_packs(s, f)) wants[count++] = (program_want){id, f};
     return programs_compile(s->model->d, wants, count, programs_done, s);
 }
 

@@ -19,5 +19,6 @@ static void matmul(const gpu_call *call, x_form form) {
 }
 
 void twin_matmul(const gpu_call *call) { matmul(call, X_PLAIN); }
-void twin_matmul_large(const gpu_call *call) { matmul(call, X_PLAIN); }
+void twin_matmul_few(const gpu_call *call) { matmul(call, X_PLAIN); }
 void twin_matmul_packed(const gpu_call *call) { matmul(call, X_PACKED); }
+void twin_matmul_few_packed(const gpu_call *call) { matmul(call, X_PACKED); }

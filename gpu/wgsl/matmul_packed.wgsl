@@ -2,9 +2,9 @@
 //
 //   y[t * y_stride + y_first + r] = (ADD: itself +) sum over i of W[m, r, i] x[t / share, i]
 //                                   (+ BIAS: vectors[bias + m * rows + r])
-//   over a run of 32: sum of W[r, i] x[t, i] = scale[r] xscale[t] sum of q[r, i] xq[t, i]
-//                                            - minimum[r] xscale[t] sum of xq[t, i]
-//   with HALVES each 16 of them have a scale[r] of their own
+//   over a run: sum of W[r, i] x[t, i] = xscale[t] (scale[r] sum of q[r, i] xq[t, i])
+//                                      - minimum[r] xscale[t] sum of xq[t, i]
+//   with HALVES each 16 of a run have a scale[r] of their own
 //
 //   binding  name     type           shape                 access
 //   0        weights  a format       [matrices, rows, k]   read
@@ -15,15 +15,14 @@
 //   5        dims     uniform
 //
 // Dispatch: ceil(rows / ROWS), ceil(tokens / TOKENS) or with EXPERTS order / 3 tiles. k % 32 == 0.
-// A workgroup makes a tile of y, 8 x 4 values a thread, from runs of W and x in workgroup memory
-// (12 KiB), where arrays are nested so that a thread's place is found once. Rows and tokens beyond
-// the end repeat the last one; they are not stored. Linked with part.wgsl, one weights/*.wgsl and
-// its bytes/*.wgsl. Needs packed_4x8_integer_dot_product.
-const WG: u32 = 128u;
-const ROWS: u32 = 64u;               // 16 threads along them, 4 each
-const TOKENS: u32 = 64u;             // 8 threads along them, 8 each
-const RUNS: u32 = 2u;                // at once
-const LOADS: u32 = 3u;               // TOKENS * RUNS * 3 / WG, a thread's part of the tile of x
+// A workgroup makes a tile of y, 8 tokens x 4 rows a thread, from one run of W and x at a time in
+// workgroup memory (15 KiB with 256 threads): two in turn, so that threads bring the next while
+// others still work. Rows and tokens beyond the end repeat the last one; they are not stored.
+// Linked with part.wgsl, bytes.wgsl, one weights/*.wgsl and its bytes/*.wgsl.
+override WG: u32 = 64u;
+override LINES: u32 = WG / 16u;      // threads along tokens; 16 along rows
+override TOKENS: u32 = LINES * 8u;
+const ROWS: u32 = 64u;
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;
 @group(0) @binding(1) var<storage, read> x: array<vec4u>;
@@ -32,41 +31,11 @@ const LOADS: u32 = 3u;               // TOKENS * RUNS * 3 / WG, a thread's part 
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
-// 32 weights of a row: w[i] = scale[i / 16] * (int8 i of low, high) - minimum.
-struct Bytes { low: vec4u, high: vec4u, scale: vec2f, minimum: f32 }
-
-// Each byte, < 128, less n.
-fn bytes_less(q: vec4u, n: u32) -> vec4u {
-    let top = vec4u(0x80808080u);
-    return ((q | top) - vec4u(n * 0x01010101u)) ^ top;
-}
-
-// z + the sum of 16 products.
-fn dot16(w: vec4u, q: vec4u, z: i32) -> i32 {
-    return z + dot4I8Packed(w.x, q.x) + dot4I8Packed(w.y, q.y) + dot4I8Packed(w.z, q.z)
-             + dot4I8Packed(w.w, q.w);
-}
-
-// The integer of which it is MAGIC more, exactly, where that is below 2^22: bits of the float
-// 2^23 + 2^22 count its units.
-const MAGIC: i32 = 0x4B400000;
-fn whole(sum: i32) -> f32 { return bitcast<f32>(sum) - 12582912.0; }
-
-// A run of a row times one of a token. s: scale, scale * (sum of the first 16 bytes), of the others.
-fn run_dot(low: vec4u, high: vec4u, w: vec4f, a: vec4u, b: vec4u, s: vec4f) -> f32 {
-    var v: f32;
-    if (HALVES) {
-        v = s.x * fma(w.x, whole(dot16(low, a, MAGIC)), w.y * whole(dot16(high, b, MAGIC)));
-    } else {
-        v = s.x * w.x * whole(dot16(low, a, dot16(high, b, MAGIC)));
-    }
-    if (MINIMUM) { v -= w.z * (s.y + s.z); }
-    return v;
-}
-
-// [RUNS][low, high, scales][row / 16, token / 8][row % 16, token % 8]
-var<workgroup> w_tile: array<array<array<array<vec4u, 16>, 4>, 3>, 2>;
-var<workgroup> x_tile: array<array<array<array<vec4u, 8>, 8>, 3>, 2>;
+// [turn][low, high][row] and [turn][row]; row: of thread line r, number j: 16 j + r; tokens alike
+var<workgroup> w_tile: array<vec4u, 4u * ROWS>;
+var<workgroup> w_scales: array<vec2f, 2u * ROWS>;
+var<workgroup> x_tile: array<vec4u, 4u * TOKENS>;
+var<workgroup> x_scales: array<vec2f, 2u * TOKENS>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
@@ -75,47 +44,46 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let runs = dims.k / 32u;
     let first_row = group.x * ROWS;
     let w_first = part.matrix * dims.rows;
-    let row = t % 16u;               // this thread's rows: row + 16 j; tokens: token + 8 i
+    let row = t % 16u;
     let token = t / 16u;
-    let brings = t % ROWS;           // the row of which it brings run t / ROWS
-    let w_row = w_first + min(first_row + brings, dims.rows - 1u);
-    var x_at: array<u32, LOADS>;     // what it brings to the tile of x
-    for (var i = 0u; i < LOADS; i++) {
-        let n = t + i * WG;
-        let from_token = min(n / (3u * RUNS), part.count - 1u);
-        x_at[i] = part_row(part, from_token) / dims.share * ((runs + 7u) / 8u * 24u)
-                + n % (3u * RUNS);
-    }
+    let w_row = w_first + min(first_row + t, dims.rows - 1u);
+    let x_at = part_row(part, min(t, part.count - 1u)) / dims.share * ((runs + 7u) / 8u * 24u);
     var sum: array<vec4f, 8>;        // [i] over tokens, components over rows
 
-    for (var run = 0u; run < runs; run += RUNS) {
-        let w = w_bytes(w_row, min(run + t / ROWS, runs - 1u));
-        w_tile[t / ROWS][0][brings / 16u][row] = w.low;
-        w_tile[t / ROWS][1][brings / 16u][row] = w.high;
-        w_tile[t / ROWS][2][brings / 16u][row] =
-            bitcast<vec4u>(vec4f(w.scale, w.minimum, 0.0));
-        for (var i = 0u; i < LOADS; i++) {
-            let n = t + i * WG;
-            let to = n / (3u * RUNS);
-            let v = x[x_at[i] + 3u * run];
-            x_tile[n / 3u % RUNS][n % 3u][to / 8u][to % 8u] = v;
+    for (var step = 0u; step <= runs; step++) {
+        if (step < runs) {           // brings a run of a row and of a token
+            let turn = step % 2u;
+            if (t < ROWS) {
+                let w = w_bytes(w_row, step);
+                w_tile[2u * turn * ROWS + t] = w.low;
+                w_tile[(2u * turn + 1u) * ROWS + t] = w.high;
+                w_scales[turn * ROWS + t] = w.scales;
+            }
+            if (t < TOKENS) {
+                let s = bitcast<vec4f>(x[x_at + 3u * step + 2u]);
+                x_tile[2u * turn * TOKENS + t] = x[x_at + 3u * step];
+                x_tile[(2u * turn + 1u) * TOKENS + t] = x[x_at + 3u * step + 1u];
+                x_scales[turn * TOKENS + t] = vec2f(s.x, s.y + s.z);
+            }
         }
-        workgroupBarrier();
-        for (var h = 0u; h < min(RUNS, runs - run); h++) {
+        if (step > 0u) {
+            let turn = (step - 1u) % 2u;
+            let w_at = 2u * turn * ROWS + row;
+            let x_at = 2u * turn * TOKENS + token;
             var low: array<vec4u, 4>;
             var high: array<vec4u, 4>;
-            var scales: array<vec4f, 4>;
+            var scales: array<vec2f, 4>;
             for (var j = 0u; j < 4u; j++) {
-                low[j] = w_tile[h][0][j][row];
-                high[j] = w_tile[h][1][j][row];
-                scales[j] = bitcast<vec4f>(w_tile[h][2][j][row]);
+                low[j] = w_tile[w_at + 16u * j];
+                high[j] = w_tile[w_at + ROWS + 16u * j];
+                scales[j] = w_scales[turn * ROWS + row + 16u * j];
             }
             for (var i = 0u; i < 8u; i++) {
-                let a = x_tile[h][0][i][token];
-                let b = x_tile[h][1][i][token];
-                let s = bitcast<vec4f>(x_tile[h][2][i][token]);
+                let a = x_tile[x_at + LINES * i];
+                let b = x_tile[x_at + TOKENS + LINES * i];
+                let s = x_scales[turn * TOKENS + token + LINES * i];
                 for (var j = 0u; j < 4u; j++) {
-                    sum[i][j] += run_dot(low[j], high[j], scales[j], a, b, s);
+                    sum[i][j] = run_dot(low[j], high[j], scales[j], a, b, s, sum[i][j]);
                 }
             }
         }
@@ -123,7 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
 
     for (var i = 0u; i < 8u; i++) {
-        let to_token = token + 8u * i;
+        let to_token = token + LINES * i;
         if (to_token >= part.count) { continue; }
         let y_first = part_row(part, to_token) * dims.y_stride + dims.y_first;
         for (var j = 0u; j < 4u; j++) {

@@ -28,6 +28,7 @@ static uint32_t matrices_of(const projection *p) {
 static uint32_t tile_of(const projection *p) { return op_expert_tile(slots_of(p), p->experts); }
 
 static uint32_t tiles_of(const projection *p) {
+    if (!p->experts) return 0;
     return expert_tile_count(slots_of(p), p->experts, tile_of(p));
 }
 
@@ -59,7 +60,7 @@ static void record_by_hand(op_context o, const gpu_buffer *b, const projection *
         .rows = p->rows, .k = p->k, .tokens = slots_of(p), .y_first = p->y_first,
         .y_stride = stride_of(p), .bias = BIAS_AT, .matrices = matrices_of(p),
         .first_matrix = p->first, .share = p->experts && !p->own_x ? p->used : 1,
-        .order = p->experts ? 3 * tiles_of(p) : 0,
+        .order = 3 * tiles_of(p),
         .flags = (p->experts ? PROJECT_EXPERTS : 0) | (p->bias ? PROJECT_BIAS : 0)};
     gpu_binding bindings[] = {{b[WEIGHTS], 0, 0}, {b[X], 0, 0}, {b[VECTORS], 0, 0},
                               {b[is_matvec ? IDS : ROUTING], 0, 0}, {b[Y], 0, 0}};

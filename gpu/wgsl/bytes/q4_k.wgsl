@@ -1,10 +1,4 @@
-// bytes/q4_k.wgsl - a run of a Q4_K row as int8, for matmul_packed.wgsl, which says what Bytes
-// are. Linked with weights/q4_k.wgsl.
-//
-//   w[i] = scale[i / 16] * q[i] - minimum,  i in 0..31
-//
-// A format says whether the halves of a run have scales of their own and whether there are minima;
-// where not, they are alike, and zero.
+// bytes/q4_k.wgsl - a run of a Q4_K row as int8. Linked with weights/q4_k.wgsl; see bytes.wgsl.
 const HALVES: bool = false;
 const MINIMUM: bool = true;
 
@@ -15,5 +9,5 @@ fn w_bytes(row: u32, run: u32) -> Bytes {
     let shift = vec4u((r & 1u) * 4u);
     let nibbles = vec4u(0x0F0F0F0Fu);
     return Bytes((weights[block + 1u + (r & 6u)] >> shift) & nibbles,
-                 (weights[block + 2u + (r & 6u)] >> shift) & nibbles, vec2f(s.x), s.y);
+                 (weights[block + 2u + (r & 6u)] >> shift) & nibbles, vec2f(s.x, -s.y));
 }

@@ -1,4 +1,4 @@
-// bytes/q6_k.wgsl - a run of a Q6_K row as int8. Linked with weights/q6_k.wgsl; see bytes/q4_k.wgsl.
+// bytes/q6_k.wgsl - a run of a Q6_K row as int8. Linked with weights/q6_k.wgsl; see bytes.wgsl.
 const HALVES: bool = true;
 const MINIMUM: bool = false;
 
@@ -14,5 +14,5 @@ fn w_bytes(row: u32, run: u32) -> Bytes {
     let at = q6_k_row(row);
     let unit = at + 13u * (run / 8u);
     return Bytes(q6_k_bytes(unit, run % 8u, 0u), q6_k_bytes(unit, run % 8u, 1u),
-                 q6_k_scales(at, run), 0.0);
+                 q6_k_scales(at, run));
 }
