@@ -23,7 +23,7 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
-    MATMUL_LARGE_THREADS = 256, MATMUL_LARGE_TOKENS = 128,
+    MATMUL_LARGE_THREADS = 256, MATMUL_LARGE_TOKENS = 128, MATMUL_PACKED_TOKENS = 64,
     MATMUL_FEW_ROWS = 32, MATMUL_FEW_PACKED_ROWS = 16, MATMUL_FEW_TOKENS = 4,
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */

@@ -14,15 +14,12 @@
 //
 // Dispatch: ceil(rows / ROWS), ceil(tokens / TOKENS) or with EXPERTS order / 3 tiles. k % 32 == 0.
 // A workgroup makes a tile of y, 8 tokens x 4 rows a thread, from tiles of W, a run of columns, and
-// of x, half a run, in workgroup memory (16 KiB with 256 threads), column by column. Rows and
-// tokens beyond the end repeat the last one; they are not stored. Linked with part.wgsl and one
-// weights/*.wgsl.
+// of x, half a run, in workgroup memory (16 KiB with 256 threads). There rows and tokens of a column
+// are neighbours; nested arrays let a thread find its place in them once. Rows and tokens beyond
+// the end repeat the last one; they are not stored. Linked with part.wgsl and one weights/*.wgsl.
 override WG: u32 = 64u;
-override LINES: u32 = WG / 16u;      // threads along tokens; 16 along rows
-override TOKENS: u32 = LINES * 8u;   // of thread line l: 4 l + e, and TOKENS / 2 more
-const ROWS: u32 = 64u;
-const RUN: u32 = 32u;
-const COLUMNS: u32 = 16u;            // of x at once
+override TOKENS: u32 = WG / 2u;      // WG / 16 threads along them, 8 each
+const ROWS: u32 = 64u;               // 16 threads along them, 4 each
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -31,8 +28,11 @@ const COLUMNS: u32 = 16u;            // of x at once
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
-var<workgroup> w_tile: array<vec4f, RUN * ROWS / 4u>;            // [RUN][ROWS / 4]
-var<workgroup> x_tile: array<vec4f, COLUMNS * TOKENS / 4u>;      // [COLUMNS][TOKENS / 4]
+// Of half a run, column 4 q + c is in place 4 c + q, and there pairs of 8 tokens change places for
+// q > 1: so the threads that bring x store to different banks.
+var<workgroup> w_tile: array<array<array<vec4f, 16>, 16>, 2>;    // [half][place][row / 4]
+var<workgroup> x_tile: array<array<array<array<vec4f, 2>, 2>, 16>, WG / 32u>;
+                                     // [token / 16][place][token / 8 % 2][token / 4 % 2]
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
@@ -42,37 +42,46 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let first_row = group.x * ROWS;
     let w_first = part.matrix * dims.rows;
     let w_row = w_first + min(first_row + t, dims.rows - 1u);
-    let tx = t % 16u;                // this thread's rows: 4 tx + j
-    let ty = t / 16u;
-    let brings = t % TOKENS;         // of x two vec4s of this token
-    let quad = t / TOKENS * 2u;
-    let x_at = part_row(part, min(brings, part.count - 1u)) / dims.share * quads + quad;
-    var v0 = x[x_at];
-    var v1 = x[x_at + 1u];
-    var sum: array<vec4f, 8>;        // [4 i + e] over tokens, components over rows
+    let row = t % 16u;               // this thread's rows: 4 row + j
+    let line = t / 16u;              // and tokens: 8 line + i
+    let pair = line / 2u;
+    let even = line % 2u;
+    let odd = 1u - even;
+    let brings = t / 4u;             // of x: column quad t % 4 of two tokens
+    let also = brings + WG / 4u;
+    let last = part.count - 1u;
+    let x_at = part_row(part, min(brings, last)) / dims.share * quads + t % 4u;
+    let also_at = part_row(part, min(also, last)) / dims.share * quads + t % 4u;
+    let side = brings / 8u + t % 4u / 2u;            // of which one bit counts
+    let also_side = also / 8u + t % 4u / 2u;
+    var u = x[x_at];
+    var v = x[also_at];
+    var sum: array<vec4f, 8>;        // [i], components over rows
 
-    for (var step = 0u; step < quads; step += COLUMNS / 4u) {
-        let second = step % (RUN / 4u);              // half of the run
-        if (second == 0u && t < ROWS) {
-            let w = w_run(w_row, step * 4u / RUN);
-            for (var i = 0u; i < 8u; i++) {
+    for (var step = 0u; step < quads; step += 4u) {
+        let half = step / 4u % 2u;
+        if (half == 0u && t < ROWS) {
+            let w = w_run(w_row, step / 8u);
+            for (var q = 0u; q < 8u; q++) {
                 for (var c = 0u; c < 4u; c++) {
-                    w_tile[(4u * i + c) * (ROWS / 4u) + t / 4u][t % 4u] = w[i][c];
+                    w_tile[q / 4u][4u * c + q % 4u][t / 4u][t % 4u] = w[q][c];
                 }
             }
         }
         for (var c = 0u; c < 4u; c++) {
-            x_tile[(4u * quad + c) * (TOKENS / 4u) + brings / 4u][brings % 4u] = v0[c];
-            x_tile[(4u * quad + 4u + c) * (TOKENS / 4u) + brings / 4u][brings % 4u] = v1[c];
+            let to = 4u * c + t % 4u;
+            x_tile[brings / 16u][to][side % 2u][brings / 4u % 2u][brings % 4u] = u[c];
+            x_tile[also / 16u][to][also_side % 2u][also / 4u % 2u][also % 4u] = v[c];
         }
         workgroupBarrier();
-        let next = min(step + COLUMNS / 4u, quads - COLUMNS / 4u);   // asked for early
-        v0 = x[x_at + next];
-        v1 = x[x_at + next + 1u];
-        for (var c = 0u; c < COLUMNS; c++) {
-            let w = w_tile[(4u * second + c) * (ROWS / 4u) + tx];
-            let a = x_tile[c * (TOKENS / 4u) + ty];
-            let b = x_tile[c * (TOKENS / 4u) + LINES + ty];
+        let next = min(step + 4u, quads - 4u);       // asked for early
+        u = x[x_at + next];
+        v = x[also_at + next];
+        for (var place = 0u; place < 16u; place++) {
+            let w = w_tile[half][place][row];
+            let at = select(even, odd, place % 4u > 1u);
+            let a = x_tile[pair][place][at][0];
+            let b = x_tile[pair][place][at][1];
             sum[0] = fma(vec4f(a.x), w, sum[0]);
             sum[1] = fma(vec4f(a.y), w, sum[1]);
             sum[2] = fma(vec4f(a.z), w, sum[2]);
@@ -86,11 +95,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
 
     for (var i = 0u; i < 8u; i++) {
-        let to_token = i / 4u * (TOKENS / 2u) + 4u * ty + i % 4u;
-        if (to_token >= part.count) { continue; }
-        let y_first = part_row(part, to_token) * dims.y_stride + dims.y_first;
+        if (8u * line + i > last) { continue; }
+        let y_first = part_row(part, 8u * line + i) * dims.y_stride + dims.y_first;
         for (var j = 0u; j < 4u; j++) {
-            let r = first_row + 4u * tx + j;
+            let r = first_row + 4u * row + j;
             if (r < dims.rows) {
                 var total = sum[i][j];
                 if ((dims.flags & BIAS) != 0u) { total += vectors[dims.bias + w_first + r]; }

@@ -119,6 +119,7 @@ static void grids_and_kernels_agree_on_shapes(void **state) {
     assert_int_equal(constant(KERNEL_MATMUL, "WG") / 2, MATMUL_TOKENS);
     assert_int_equal(constant(KERNEL_MATMUL_FEW, "ROWS"), MATMUL_FEW_ROWS);
     assert_int_equal(constant(KERNEL_MATMUL_FEW, "TOKENS"), MATMUL_FEW_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL_PACKED, "WG") / 2, MATMUL_PACKED_TOKENS);
     assert_int_equal(MATMUL_LARGE_THREADS / 2, MATMUL_LARGE_TOKENS);
     assert_int_equal(constant(KERNEL_MATMUL, "BIAS"), PROJECT_BIAS);
     assert_int_equal(constant(KERNEL_MATMUL, "ADD"), PROJECT_ADD);
