@@ -102,7 +102,9 @@ static void every_program_has_one_entry_and_a_twin(void **state) {
 static uint32_t constant(kernel_id id, const char *name) {
     char text[64];
     snprintf(text, sizeof text, " %s: u32 = ", name);
-    gpu_program_desc desc = kernel_program(id, 0, &(gpu_limits){.workgroup_threads = 256});
+    static const gpu_limits device = {.workgroup_threads = 256, .features = GPU_PACKED_DOT};
+    gpu_program_desc desc =
+        kernel_program(id, kernel_exists(id, 0, &device) ? 0 : FORMAT_Q8_0, &device);
     const char *at = NULL;
     for (int i = 0; i < GPU_MAX_SOURCES && desc.sources[i] && !at; i++)
         at = strstr(desc.sources[i], text);
