@@ -34,7 +34,7 @@ struct gather_dims { uint32_t rows, k, tokens, first; float scale; };
 enum { RMSNORM_ADD = 1 };
 struct rmsnorm_dims { uint32_t dim, tokens, first, gain, flags; float eps; };
 
-/* flags of matvec and matmul */
+/* flags of matvec and matmul, and of its variants */
 enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
 
 /* matvec and matmul: y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[m, r, i]
@@ -44,7 +44,7 @@ enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
  * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
  * slot; for matmul what expert_tiles writes, order = 3 tiles.
  * bindings: weights [matrices, rows, k] r, x r, vectors f32 r, routing u32 r (dense: anything), y
- * w. */
+ * w. Packed variants: a row of x is a packed form of [k]. */
 struct project_dims {
     uint32_t rows, k, tokens;    /* rows: of one matrix */
     uint32_t y_first, y_stride;

@@ -29,7 +29,12 @@
     X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
-    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
+    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
+    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
+    X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
+    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -48,6 +53,8 @@ extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
+extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
+    wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
@@ -94,6 +101,13 @@ static const char *const packed_sources[FORMAT_COUNT] = {
     [FORMAT_Q5_K] = wgsl_packed_q5_k, [FORMAT_Q6_K] = wgsl_packed_q6_k,
     [FORMAT_MXFP4] = wgsl_packed_mxfp4,
 };
+/* Weights as int8, of the same formats. */
+static const char *const bytes_sources[FORMAT_COUNT] = {
+    [FORMAT_Q4_0] = wgsl_bytes_q4_0, [FORMAT_Q5_0] = wgsl_bytes_q5_0,
+    [FORMAT_Q8_0] = wgsl_bytes_q8_0, [FORMAT_Q4_K] = wgsl_bytes_q4_k,
+    [FORMAT_Q5_K] = wgsl_bytes_q5_k, [FORMAT_Q6_K] = wgsl_bytes_q6_k,
+    [FORMAT_MXFP4] = wgsl_bytes_mxfp4,
+};
 static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
@@ -115,6 +129,7 @@ static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgro
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_PROJECT] = {wgsl_part},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_KEYS] = {wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -129,8 +144,14 @@ static const gpu_twin_fn linear_twins[X_FORMS] = {
 
 x_form kernel_form(kernel_id id) { return link_forms[kernels[id].link]; }
 
+/* Whether kernels of a link multiply int8. */
+static bool is_packed(kernel_link link) {
+    return link == LINK_LINEAR_PACKED || link == LINK_LINEAR_DIGITS || link == LINK_PROJECT_PACKED;
+}
+
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || link_forms[link];
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
+           link_forms[link];
 }
 
 uint32_t kernel_formats(kernel_id id) {
@@ -143,15 +164,19 @@ static bool decodes_halves(kernel_link link) {
     return reads_weights(link) || link == LINK_KV || link == LINK_HALF;
 }
 
-static bool is_wide(kernel_id id) {
-    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_DIGITS_WIDE ||
-           id == KERNEL_LINEAR_PACKED_WIDE;
-}
+/* Of a workgroup, where they are not those of the text. */
+static const uint32_t threads[KERNEL_COUNT] = {
+    [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
+    [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
+};
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
-    if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
+    if (device->workgroup_threads < threads[id]) return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
-    if (kernel_form(id) != X_PACKED && kernel_form(id) != X_DIGITS) return true;
+    if (!is_packed(kernels[id].link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
 
@@ -187,7 +212,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
     if (form && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
-    if (form && form != X_F32) add(&t, needs_packed_dot);
+    if (is_packed(k->link)) add(&t, needs_packed_dot);
     if (form) desc.twin = linear_twins[form];
     add(&t, k->source);
     for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
@@ -197,6 +222,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);
+        if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, kv_sources[format][0]);
@@ -209,7 +235,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     }
     if (decodes_halves(k->link))
         add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);
-    if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
+    if (threads[id]) desc.constants[0] = (gpu_constant){"WG", threads[id]};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

@@ -12,6 +12,8 @@ typedef enum kernel_id {
     KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
     KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
     KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_MATMUL_LARGE, KERNEL_MATMUL_FEW, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE,
+    KERNEL_MATMUL_FEW_PACKED,
     KERNEL_COUNT
 } kernel_id;
 
@@ -22,17 +24,19 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
+    MATMUL_LARGE_THREADS = 256, MATMUL_LARGE_TOKENS = 128, MATMUL_PACKED_TOKENS = 64,
+    MATMUL_FEW_ROWS = 32, MATMUL_FEW_PACKED_ROWS = 16, MATMUL_FEW_TOKENS = 4,
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
     LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
     FORM_RUNS = 8                /* of a workgroup */
 };
 
-/* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl),
- * a KV format, logits.wgsl, key.wgsl, activation.wgsl, a form's store, half.wgsl, or all that a
- * linear program is made of. */
+/* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl,
+ * LINK_PROJECT_PACKED: and the format as bytes), a KV format, logits.wgsl, key.wgsl,
+ * activation.wgsl, a form's store, half.wgsl, or all that a linear program is made of. */
 typedef enum kernel_link {
-    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS,
+    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS, LINK_KEYS,
     LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
     LINK_COUNT
 } kernel_link;

@@ -49,9 +49,16 @@ void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint
 void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
                 struct rmsnorm_dims dims);
 /* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
- * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
-void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
-                gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+ * form: of each row of x, plain or packed. Plain: matvec for one token, matmul for more. bias:
+ * element of vectors or OP_NO_BIAS. */
+void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
+                bool add);
+/* The same by a kernel of one's own choice: matvec, matmul or a variant of it, packed for packed
+ * x. */
+void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
+                   uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
+                   gpu_buffer vectors, uint32_t bias, bool add);
 
 /* ---- mixture of experts: a token goes through `used` of them, one a slot */
 
@@ -59,17 +66,20 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
  * experts]. */
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims);
-/* Whether so many slots are sorted by expert, for tiles; few go one by one. */
-bool op_sorts_experts(uint32_t slots, uint32_t experts);
+/* Whether so many slots are sorted by expert, for tiles; few go one by one where x is plain. */
+bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts);
 /* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
  * op_routing_words(). */
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
                      uint32_t experts);
 uint32_t op_routing_words(uint32_t slots, uint32_t experts);
+/* Slots of a tile. */
+uint32_t op_expert_tile(uint32_t slots, uint32_t experts);
 
 typedef struct op_experts {
     uint32_t experts, used;
     uint32_t share;              /* slots of a row of x: used, or 1 */
+    x_form form;                 /* of a row of x: plain or packed */
     gpu_buffer ids;              /* u32 [tokens, used] */
     gpu_buffer routing;          /* used where op_sorts_experts() */
 } op_experts;

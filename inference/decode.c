@@ -92,7 +92,7 @@ static void experts(const doppler_session *s, uint32_t layer, uint32_t next_norm
     const session_buffers *b = &s->buffers;
     bool plain = w->ffn_post_norm == OP_NO_BIAS;
     norm(s, b->normed, b->x, w->ffn_norm, 0);
-    moe_forward(s, layer, 1, plain ? b->x : b->normed, plain);
+    moe_forward(s, X_PLAIN, layer, 1, plain ? b->x : b->normed, plain);
     if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, RMSNORM_ADD);
     to_form(s, b->x_form, b->x, m->dim, next_norm);
 }

@@ -58,9 +58,10 @@ typedef struct session_buffers {
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
-    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
-    gpu_buffer attended_form;    /* [heads * head_dim] */
-    gpu_buffer hidden_form;      /* [hidden] */
+    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
+                                  * also [chunk, dim] packed */
+    gpu_buffer attended_form;    /* [heads * head_dim], the same */
+    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -223,12 +224,17 @@ doppler_status selftest_start(doppler_session *s, bool *started, doppler_done_fn
                               void *user);
 /* ---- moe.c */
 
+/* The form of x in which forward.c lets a layer's experts read: packed with FAST where all of their
+ * matrices can be multiplied so, else plain. */
+x_form moe_form(const doppler_session *s, uint32_t layer);
 /* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
-void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_buffer y,
-                 bool add);
+void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,
+                 gpu_buffer y, bool add);
 
 /* ---- session.c */
 
+/* Whether forward.c multiplies matrices of this format by int8. */
+bool session_packs(const doppler_session *s, weight_format format);
 /* Whether decode.c uses this program, a kind of linear. */
 bool session_wants(const doppler_session *s, kernel_id id, uint32_t format);
 

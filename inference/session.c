@@ -53,9 +53,9 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* Of one token's x in any form. */
-static uint64_t form_bytes(uint32_t k) {
-    uint64_t most = 0;
+/* Of one token's x in any form, or of so many rows packed where prompts are read so. */
+static uint64_t form_bytes(const doppler_session *s, uint64_t rows, uint32_t k) {
+    uint64_t most = x_form_bytes(X_PACKED, k) * (s->form == X_PACKED ? rows : 1);
     for (x_form form = X_F32; form < X_FORMS; form++)
         if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
     return most;
@@ -122,9 +122,9 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
         {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
-        {form_bytes(m->dim), "x form"},
-        {form_bytes((uint32_t)q_dim), "attended form"},
-        {form_bytes(m->hidden), "hidden form"},
+        {form_bytes(s, chunk, m->dim), "x form"},
+        {form_bytes(s, chunk, (uint32_t)q_dim), "attended form"},
+        {form_bytes(s, slots, m->hidden), "hidden form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };
@@ -153,6 +153,11 @@ static doppler_status check_limits(doppler *d, const gpu_buffer_desc *descs, uin
 static void created(doppler_session *s, doppler_status status) {
     s->ready = status == DOPPLER_OK;
     s->created(status, s->created_user);
+}
+
+bool session_packs(const doppler_session *s, weight_format format) {
+    return s->form == X_PACKED && s->model->formats & 1u << format &&
+           kernel_exists(KERNEL_MATMUL_PACKED, format, gpu_get_limits(s->model->d->g));
 }
 
 bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
@@ -199,7 +204,7 @@ static void programs_done(doppler_status status, void *user) {
 
 /* The programs that depend on the session's options. */
 static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 2 * FORMAT_COUNT] = {
+    program_want wants[6 + 5 * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
         {KERNEL_FORM, s->form}};
@@ -207,6 +212,9 @@ static doppler_status compile_session(doppler_session *s) {
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
             if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        for (kernel_id id = KERNEL_MATMUL_PACKED; id <= KERNEL_MATMUL_FEW_PACKED; id++)
+            if (session_packs(s, f)) wants[count++] = (program_want){id, f};
     return programs_compile(s->model->d, wants, count, programs_done, s);
 }
 

@@ -83,6 +83,15 @@ static bool check_squares(const double *plain, uint32_t run, float got, char *wh
     return false;
 }
 
+void form_read(x_form form, const void *from, uint32_t k, double *x) {
+    const char *at = from;
+    for (uint32_t i = 0; i < k; i++) {
+        float v;
+        memcpy(&v, at + 4 * i, 4);
+        x[i] = form == X_PLAIN ? (double)v : element(form, at, i / 32, i % 32);
+    }
+}
+
 /* The sums are those of the integers, and packed elements within half a step of want. */
 static bool check_integers(x_form form, const char *at, const double *want, uint32_t run, char *why,
                            size_t why_bytes) {
