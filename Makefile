@@ -33,7 +33,7 @@ WASM_O   := $(call obj,wasm,$(WASM)) $(B)/wasm/wgsl.o
 .DEFAULT_GOAL := all
 all: native wasm
 native: $(B)/doppler
-wasm: $(B)/doppler.wasm $(B)/convert.wasm $(B)/jinja.js
+wasm: $(B)/doppler.wasm $(B)/convert.wasm $(B)/bench.wasm $(B)/jinja.js
 tests: all $(UNIT:%.c=$(B)/san/%) $(FUZZ:%.c=$(B)/san/%) $(B)/san/kernels $(B)/san/doppler $(B)/kernels.wasm
 fuzz: $(FUZZ:tests/fuzz/%.c=$(B)/fuzz/%)
 
@@ -109,6 +109,18 @@ $(B)/doppler.wasm: $(filter-out $(B)/wasm/browser/convert.o,$(WASM_O))
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
 $(B)/convert.wasm: $(filter-out $(B)/wasm/browser/engine.o $(B)/wasm/gpu/gpu_web.o,$(WASM_O))
 	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+
+# The engine and what `doppler bench` asks of it beside; pages never see it.
+BENCH   := $(addprefix bench/,shape.c fill.c steps.c matrices.c work.c)
+BENCH_O := $(call obj,wasm,$(BENCH) tools/shapes.c $(wildcard tools/synth_[cmt]*.c)) $(B)/wasm/bench/wgsl.o
+$(B)/bench.wasm: $(filter-out $(B)/wasm/browser/convert.o,$(WASM_O)) $(BENCH_O)
+	$(CC) $(WASM_LDFLAGS) -o $@ $^ -lm
+$(B)/bench/wgsl.c: $(B)/embed $(wildcard bench/wgsl/*.wgsl)
+	@mkdir -p $(@D)
+	$(B)/embed $(wildcard bench/wgsl/*.wgsl) > $@
+$(B)/wasm/bench/wgsl.o: $(B)/bench/wgsl.c
+	@mkdir -p $(@D)
+	$(CC) $(WASM_CFLAGS) -c -o $@ $<
 
 # The engine of chat templates, where a page finds it without a bundler or an import map.
 JINJA := node_modules/@huggingface/jinja

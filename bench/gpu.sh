@@ -1,28 +1,32 @@
 #!/bin/sh
-# gpu.sh - the figures of the table in docs/SPEED.md, on this machine's GPU: random weights at real
-# shapes, about two minutes.
+# gpu.sh - the table of docs/SPEED.md, on this machine's GPU: random weights at real shapes, made
+# there; under nine minutes.
 #
-#   bench/gpu.sh OUT       writes OUT/*.json and OUT/gpu.txt; needs build/doppler and npm webgpu
-#
-# Where the system has a folder in memory the weights are kept there, 6 GB of it, until the end.
+#   bench/gpu.sh OUT       writes OUT/*.json and OUT/gpu.txt; needs Node, npm webgpu and
+#                          build/bench.wasm, no compiler and no file of weights
 set -eu
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/.."
-weights=$(mktemp -d "$([ -d /dev/shm ] && echo /dev/shm || echo /tmp)/doppler-XXXXXX")
-trap 'rm -rf "$weights"' EXIT
-
-bench() { # NAME SHAPE OPTIONS...
-    name=$1 shape=$2
+bench() { # NAME WHAT OPTIONS...
+    name=$1 what=$2
     shift 2
-    [ -d "$weights/$shape" ] ||
-        build/doppler synth "$shape" "$weights/$shape" --format rdrr --quiet
-    node doppler bench inference --model "$weights/$shape" --device gpu --json "$out/$name.json" "$@"
+    echo
+    echo "== $name"
+    node doppler bench "$what" --device gpu --json "$out/$name.json" "$@" || echo "$name: failed"
 }
 {
     date -u
-    bench mistral-7b-fast mistral-7b --precision fast
-    bench mistral-7b-exact mistral-7b --precision exact --kernels decode
-    bench llama-3.2-1b-fast llama-3.2-1b --precision fast --rounds 5
-    bench llama-3.2-1b-exact llama-3.2-1b --precision exact --kernels no
-    bench gemma-3-1b-fast gemma-3-1b --precision fast --kernels decode
+    bench 7b-fast inference --shape mistral-7b --full --context 512,16384 --prompt 512,8192
+    bench 7b-exact inference --shape mistral-7b --full --precision exact --prompt '' \
+        --kernels decode
+    bench 7b-core inference --shape mistral-7b --full --without core --context '' \
+        --prompt 512,8192
+    bench 1b-fast inference --shape llama-3.2-1b --rounds 5
+    bench gpt-oss inference --shape gpt-oss-20b --quantize mxfp4
+    bench gemma-3-1b inference --shape gemma-3-1b --prompt ''
+    bench matvec kernels --prompt 512 --matrices \
+        q4_k:14336x4096,q4_k:4096x14336,q4_k:4096x4096,q6_k:4096x14336,q8_0:4096x4096
+    bench 7b-kernels kernels --shape mistral-7b --full --context 512,16384 --prompt 512,8192
+    echo
+    node bench/table.mjs "$out"
 } 2>&1 | tee "$out/gpu.txt"

@@ -75,13 +75,14 @@ export class Core {
     #crash = null;                  // the wasm instance has trapped and can do nothing any more
     #lastLine = '';                 // printed by C: the text of a failed assertion
 
-    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; tuning: of TUNING; wasm: URL of
-     *  doppler.wasm. */
-    static async open({ device, limits = 'device', timing = false, tuning = 'kept', wasm }) {
+    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; tuning: of TUNING; timing, without:
+     *  as openDevice has them; wasm: URL of doppler.wasm. */
+    static async open({ device, limits = 'device', timing = false, tuning = 'kept', without = [],
+        wasm }) {
         const core = new Core();
         core.#tuning = tuning;
         try {
-            await core.#openDevice(device, timing);
+            await core.#openDevice(device, { timing, without });
             core.#wasm = await instantiate(wasm, {
                 gpu: core.#gpu ?? undefined,
                 imports: { host: { done: core.#done, token: core.#token,
@@ -97,7 +98,7 @@ export class Core {
         }
     }
 
-    async #openDevice(device, timing) {
+    async #openDevice(device, options) {
         if (!['auto', 'gpu', 'cpu'].includes(device)) {
             throw new DopplerError('BAD_ARGUMENT',
                 `device is ${device}, allowed are auto, gpu, cpu`);
@@ -105,7 +106,7 @@ export class Core {
         this.info = { backend: 'cpu', adapter: null, reason: 'the CPU was asked for' };
         if (device === 'cpu') return;
         try {
-            const opened = await openDevice({ force: device === 'gpu', timing });
+            const opened = await openDevice({ force: device === 'gpu', ...options });
             this.#gpu = new GpuHost({ ...opened, onCrash: (error) => this.#die(error) });
             this.info = { backend: 'webgpu', adapter: opened.adapter, reason: null };
             const { vendor, architecture, device: model, description } = opened.adapter;
@@ -167,7 +168,7 @@ export class Core {
                     right: (trust & TRUST_RIGHT) !== 0,
                     withoutFeatures: (trust & TRUST_WITHOUT_FEATURES) !== 0 })),
             chosen: lines.filter(([kind]) => kind === 'choice')
-                .map(([, kernel, format, rows, cols, tokens]) => ({ kernel, format,
+                .map(([, kernel, format, , rows, cols, tokens]) => ({ kernel, format,
                     rows: Number(rows), cols: Number(cols), tokens: Number(tokens) })),
             testMs: this.#call('test_ms', this.#doppler),
             tuneMs: this.#call('tune_ms', this.#doppler),
@@ -277,13 +278,7 @@ export class Core {
             at = this.#createModel(await source.whole('manifest.json', MANIFEST_BYTES));
             if (session) emit({ plan: this.#memory(at, session) });
             await this.#feed(at, source, running, signal, emit);
-            const model = ++this.#lastHandle;
-            this.#models.set(model, { at, sessions: new Set() });
-            return { model, vocab: this.#call('model_vocab', at),
-                context: this.#call('model_context', at),
-                chatTemplate: this.#wasm.string(this.#call('model_chat_template', at)),
-                bos: this.#special(at, this.#call('model_bos', at)) ?? '',
-                eos: this.#special(at, this.#call('model_stop', at, 0)) ?? '' };
+            return this.#adopt(at);
         } catch (error) {
             stop.abort(error);
             await Promise.allSettled(running);
@@ -292,6 +287,17 @@ export class Core {
         } finally {
             source.close();
         }
+    }
+
+    // A model that is ready.
+    #adopt(at) {
+        const model = ++this.#lastHandle;
+        this.#models.set(model, { at, sessions: new Set() });
+        return { model, vocab: this.#call('model_vocab', at),
+            context: this.#call('model_context', at),
+            chatTemplate: this.#wasm.string(this.#call('model_chat_template', at)),
+            bos: this.#special(at, this.#call('model_bos', at)) ?? '',
+            eos: this.#special(at, this.#call('model_stop', at, 0)) ?? '' };
     }
 
     #createModel(manifest) {
@@ -321,14 +327,17 @@ export class Core {
                     .catch((error) => { failure ??= error; })
                     .then(() => running.delete(fetched));
                 running.add(fetched);
-            } else if (this.#call('poll', this.#doppler)) {
-                await turn();
-            } else if (running.size > 0) {
-                await Promise.race(running);
             } else {
-                await new Promise((resolve) => setTimeout(resolve, COMPILING_MS));
+                await this.#advance(running);
             }
         }
+    }
+
+    // Until something may have changed: work of the device, or one of what runs.
+    async #advance(running = new Set()) {
+        if (this.#call('poll', this.#doppler)) await turn();
+        else if (running.size > 0) await Promise.race(running);
+        else await new Promise((resolve) => setTimeout(resolve, COMPILING_MS));
     }
 
     // A copy of the request that C has just filled.
@@ -618,6 +627,20 @@ export class Core {
         } finally {
             this.#wasm.free(out);
         }
+    }
+
+    /** For tools that link more C to the engine (bench/): what its functions are called with and
+     *  on, how to wait for them, where a session is, and how a model of theirs becomes one here. */
+    inside() {
+        return { wasm: this.#wasm, gpu: this.#gpu, doppler: this.#doppler,
+            adopt: (at) => this.#adopt(at),
+            session: (session) => this.#session(session).at,
+            failure: () => this.#failure(),
+            poll: () => this.#advance(),
+            work: async (begin) => {
+                const failure = await this.#work(begin);
+                if (failure) throw failure;
+            } };
     }
 
     /** What the host has done for the GPU so far: GpuHost.counters; null without one. */

@@ -20,6 +20,7 @@ const PACKED_DOT = [4, 'packed_4x8_integer_dot_product'];
 /** Names of what makes kernels differ. */
 export const VARYING_FEATURES = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix',
     PACKED_DOT[1]];
+const EXACT_HALF = 32;
 
 // GPUBufferUsage, GPUMapMode and GPUShaderStage: fixed by the specification, not global in Node
 const MAP_READ = 0x1, COPY_SRC = 0x4, COPY_DST = 0x8, UNIFORM = 0x40, STORAGE = 0x80;
@@ -76,17 +77,63 @@ function describeAdapter(adapter) {
     return { vendor, architecture, device, description, software };
 }
 
+const UNPACK_HALVES = `
+@group(0) @binding(0) var<storage, read_write> y: array<vec2f>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+    y[id.x] = unpack2x16float(0x00010000u + 0x00020002u * id.x);
+}`;
+
+/** The bits of the float that half h is; NaN: 0. */
+function halfBits(h) {
+    const exponent = (h >> 10) & 31, mantissa = h & 1023;
+    if (exponent === 31 && mantissa) return 0;
+    const size = exponent === 31 ? Infinity
+        : exponent ? (1024 + mantissa) * 2 ** (exponent - 25) : mantissa * 2 ** -24;
+    return new Uint32Array(new Float32Array([h & 0x8000 ? -size : size]).buffer)[0];
+}
+
+/** Whether unpack2x16float is exact on a device for all 65,536 halves, NaNs aside: WGSL lets it
+ *  flush subnormals, which most block scales of small-valued tensors are. */
+async function unpacksHalvesExactly(device) {
+    const bytes = 4 * 65536;
+    const y = device.createBuffer({ size: bytes, usage: STORAGE | COPY_SRC });
+    const staging = device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });
+    try {
+        const pipeline = await device.createComputePipelineAsync({ layout: 'auto',
+            compute: { module: device.createShaderModule({ code: UNPACK_HALVES }) } });
+        const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0),
+            entries: [{ binding: 0, resource: { buffer: y } }] }));
+        pass.dispatchWorkgroups(65536 / 2 / 64);
+        pass.end();
+        encoder.copyBufferToBuffer(y, 0, staging, 0, bytes);
+        device.queue.submit([encoder.finish()]);
+        await staging.mapAsync(READ);
+        return new Uint32Array(staging.getMappedRange()).every((bits, h) => {
+            const want = halfBits(h);
+            return bits === want || (want === 0 && h !== 0);
+        });
+    } catch {
+        return false;
+    } finally {
+        y.destroy();
+        staging.destroy();
+    }
+}
+
 /** Opens a GPU with all it offers. Throws a DopplerError NO_GPU.
  *  @param {{powerPreference?: 'high-performance' | 'low-power', force?: boolean,
  *           limits?: 'adapter' | 'default', timing?: boolean, without?: string[],
  *           nodeOptions?: string[]}} options
  *    force: take a software adapter too; the CPU backend is faster than most.
- *    limits: 'default' asks for no more than every WebGPU device has.
+ *    limits: 'default' asks for no more than every WebGPU device has, and trusts it no further.
  *    timing: timestamps as fine as the device's, in Node; 65 us apart by default.
  *    without: features that are left alone.
  *    nodeOptions: handed to Dawn in Node. By default it does not clear workgroup memory, which
  *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program.
- *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>}>} */
+ *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>,
+ *                     exactHalf: boolean}>} */
 export async function openDevice({ powerPreference = 'high-performance', force = false,
     limits = 'adapter', timing = false, without = [],
     nodeOptions = ['enable-dawn-features=disable_workgroup_init',
@@ -107,6 +154,9 @@ export async function openDevice({ powerPreference = 'high-performance', force =
         const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
         const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []].filter(wanted));
         return { device, adapter: info, languageFeatures };
+        const languageFeatures = new Set(gpu.wgslLanguageFeatures ?? []);
+        const exactHalf = limits === 'adapter' && await unpacksHalvesExactly(device);
+        return { device, adapter: info, languageFeatures, exactHalf };
     } catch (e) {
         throw noGpu(`the adapter gives no device: ${firstLine(e.message)}`);
     }
@@ -125,6 +175,7 @@ export class GpuHost {
     timed = [];
     #device;
     #languageFeatures;
+    #exactHalf;
     #onCrash;
     #wasm = null;
     #self = 0;                       // C's gpu *, 0: none
@@ -140,13 +191,14 @@ export class GpuHost {
     #layouts = new Map();            // of bind groups and pipelines, by access string
     #staging = new Map();            // idle MAP_READ buffers, by size
 
-    /** @param {{device: GPUDevice, languageFeatures?: Set<string>,
+    /** @param {{device: GPUDevice, languageFeatures?: Set<string>, exactHalf?: boolean,
      *           onCrash?: (error: Error) => void}} options
-     *    device, languageFeatures: as openDevice returned them.
+     *    device, languageFeatures, exactHalf: as openDevice returned them.
      *    onCrash: told when a callback into wasm throws (an assertion); else it is rethrown. */
-    constructor({ device, languageFeatures = new Set(), onCrash }) {
+    constructor({ device, languageFeatures = new Set(), exactHalf = false, onCrash }) {
         this.#device = device;
         this.#languageFeatures = languageFeatures;
+        this.#exactHalf = exactHalf;
         this.#onCrash = onCrash;
         device.addEventListener('uncapturederror', (e) => {
             this.#failure ??= firstLine(e.error.message);
@@ -160,8 +212,15 @@ export class GpuHost {
     /** Called by instantiate(): the instance whose gpu this is. */
     attach(wasm) { this.#wasm = wasm; }
 
+    /** @returns {GPUDevice} */
+    get device() { return this.#device; }
+
     /** The buffer behind a handle of C. @returns {GPUBuffer} */
     buffer(handle) { return this.#buffers[handle]; }
+
+    /** The dispatches of a list, for tools that time them: { pipeline, group, x, y, z, label, dims,
+     *  ranges: [[buffer's handle, offset, bytes]] }. */
+    steps(list) { return this.#lists[list].steps; }
 
     /** Writes into a buffer of C without passing through wasm memory; offset and length are
      *  multiples of 4. C may have destroyed the buffer while the bytes were on their way.
@@ -230,6 +289,7 @@ export class GpuHost {
         const wasm = this.#wasm;
         let bits = this.#languageFeatures.has(PACKED_DOT[1]) ? PACKED_DOT[0] : 0;
         for (const [bit, name] of FEATURES) if (features.has(name)) bits |= bit;
+        if (this.#exactHalf) bits |= EXACT_HALF;
         wasm.setU64(limits, has.maxBufferSize);
         wasm.setU64(limits + 8, has.maxStorageBufferBindingSize);
         [has.minStorageBufferOffsetAlignment, has.maxComputeWorkgroupStorageSize,
@@ -469,8 +529,7 @@ export class GpuHost {
                 groups.set(key, device.createBindGroup({ label, layout: this.#layout(access).group,
                     entries: resources.map((resource, binding) => ({ binding, resource })) }));
             }
-            return { pipeline, group: groups.get(key), x, y, z, label, dims,
-                sizes: ranges.map(([, , size]) => size) };
+            return { pipeline, group: groups.get(key), x, y, z, label, dims, ranges };
         });
         this.#lists[handle] = { uniform, steps };
         return 1;
@@ -538,9 +597,9 @@ export class GpuHost {
     _time(self, list, ns, done, user) {
         const device = this.#device;
         const { steps } = this.#lists[list];
-        this.timed = steps.map(({ label, dims, sizes, x, y, z }) => (
-            { label, dims: Array.from(new Uint32Array(dims.slice().buffer)), sizes,
-                grid: [x, y, z] }));
+        this.timed = steps.map(({ label, dims, ranges, x, y, z }) => (
+            { label, dims: Array.from(new Uint32Array(dims.slice().buffer)),
+                sizes: ranges.map(([, , size]) => size), grid: [x, y, z] }));
         const stamps = device.createBuffer({ label: 'timestamps', usage: QUERY_RESOLVE | COPY_SRC,
             size: Math.max(16 * steps.length, 16) });
         const encoder = device.createCommandEncoder();

@@ -34,7 +34,7 @@ struct gather_dims { uint32_t rows, k, tokens, first; float scale; };
 enum { RMSNORM_ADD = 1 };
 struct rmsnorm_dims { uint32_t dim, tokens, first, gain, flags; float eps; };
 
-/* flags of matvec and matmul */
+/* flags of matvec and matmul, and of its variants */
 enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
 
 /* matvec and matmul: y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[m, r, i]
@@ -44,7 +44,7 @@ enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
  * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
  * slot; for matmul what expert_tiles writes, order = 3 tiles.
  * bindings: weights [matrices, rows, k] r, x r, vectors f32 r, routing u32 r (dense: anything), y
- * w. */
+ * w. Packed variants: a row of x is a packed form of [k]. */
 struct project_dims {
     uint32_t rows, k, tokens;    /* rows: of one matrix */
     uint32_t y_first, y_stride;
@@ -58,12 +58,17 @@ struct project_dims {
  * behind all groups for each run the sum of its squares.
  * packed: for each run 12 words: 32 int8 q with x[i] = scale * q[i]; scale, scale * (sum of the
  * first 16 q), scale * (sum of the others), sum of squares, as floats. scale = max |x| / 127.
+ * digits: x[i] = scale * (65536 a[i] + 256 b[i] + c[i]), a, b, c int8, scale = max |x| / (127 *
+ * 65536): off by half a scale, as f32's own rounding of the run's largest is. Runs in groups of
+ * eight: 16 bytes of each run, then the next 16 ... (7 times): a, b, c and what stands behind q in
+ * packed.
  * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
  * the last eight lack are zeros, which nobody writes. */
-typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_FORMS } x_form;
+typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_FORMS } x_form;
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
-    uint64_t groups = (k + 255) / 256;
-    return form == X_PLAIN ? k * 4 : form == X_F32 ? groups * (1024 + 32) : groups * 384;
+    static const uint32_t group_bytes[X_FORMS] = {
+        [X_F32] = 1024 + 32, [X_PACKED] = 384, [X_DIGITS] = 896};
+    return form == X_PLAIN ? k * 4 : (k + 255) / 256 * group_bytes[form];
 }
 
 /* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.

@@ -22,7 +22,8 @@ enum {
 
 enum gpu_feature {
     GPU_SUBGROUPS = 1, GPU_F16 = 2, GPU_PACKED_DOT = 4, GPU_SUBGROUP_MATRIX = 8,
-    GPU_TIMESTAMPS = 16
+    GPU_TIMESTAMPS = 16,
+    GPU_EXACT_HALF = 32          /* not WebGPU's: its unpack2x16float was seen to be exact */
 };
 
 typedef struct gpu_limits {

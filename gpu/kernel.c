@@ -26,8 +26,15 @@
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
     X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
+    X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
+    X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
-    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED)
+    X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
+    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
+    X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
+    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -37,13 +44,17 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
     wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
-extern const char wgsl_half[];                /* linked with every format */
+extern const char wgsl_half[];
+extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
-    wgsl_forms_packed_store[], wgsl_forms_plain_store[];
+    wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
+    wgsl_forms_plain_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
+extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
+    wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
@@ -70,7 +81,7 @@ uint64_t kv_row_bytes(kv_format format, uint32_t head_dim) {
     return (uint64_t)head_dim * kv_layouts[format].bytes + kv_scale_bytes(format, head_dim);
 }
 
-/* A format's own text, and what it is linked with beside half.wgsl, or NULL. */
+/* A format's own text, and what it is linked with beside a decoder of halves, or NULL. */
 static const char *const weight_sources[FORMAT_COUNT][2] = {
     [FORMAT_F32]   = {wgsl_weights_f32},
     [FORMAT_F16]   = {wgsl_weights_f16},
@@ -90,6 +101,13 @@ static const char *const packed_sources[FORMAT_COUNT] = {
     [FORMAT_Q5_K] = wgsl_packed_q5_k, [FORMAT_Q6_K] = wgsl_packed_q6_k,
     [FORMAT_MXFP4] = wgsl_packed_mxfp4,
 };
+/* Weights as int8, of the same formats. */
+static const char *const bytes_sources[FORMAT_COUNT] = {
+    [FORMAT_Q4_0] = wgsl_bytes_q4_0, [FORMAT_Q5_0] = wgsl_bytes_q5_0,
+    [FORMAT_Q8_0] = wgsl_bytes_q8_0, [FORMAT_Q4_K] = wgsl_bytes_q4_k,
+    [FORMAT_Q5_K] = wgsl_bytes_q5_k, [FORMAT_Q6_K] = wgsl_bytes_q6_k,
+    [FORMAT_MXFP4] = wgsl_bytes_mxfp4,
+};
 static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F16]  = {wgsl_kv_f16, wgsl_kv_unscaled},
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
@@ -97,10 +115,12 @@ static const char *const kv_sources[KV_COUNT][2] = {
 };
 
 static const char *const form_names[X_FORMS] = {
-    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed"};
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits"};
+static const char *const form_sources[X_FORMS] = {
+    [X_F32] = wgsl_forms_f32, [X_PACKED] = wgsl_forms_packed, [X_DIGITS] = wgsl_forms_digits};
 static const char *const form_stores[X_FORMS] = {
     [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
-    [X_PACKED] = wgsl_forms_packed_store};
+    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store};
 
 /* Directives that the texts of variants need at a program's start. */
 static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
@@ -109,6 +129,7 @@ static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgro
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_PROJECT] = {wgsl_part},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_KEYS] = {wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -118,17 +139,32 @@ static const char *const link_sources[LINK_COUNT][3] = {
 /* Of variants; KERNEL_GATHER, 0: of none. */
 static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
+    [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+    [KERNEL_MATMUL_LARGE] = KERNEL_MATMUL,
+    [KERNEL_MATMUL_FEW] = KERNEL_MATMUL,
+    [KERNEL_MATMUL_PACKED_LARGE] = KERNEL_MATMUL_PACKED,
+    [KERNEL_MATMUL_FEW_PACKED] = KERNEL_MATMUL_PACKED,
 };
 
 kernel_id kernel_base(kernel_id id) { return bases[id] ? bases[id] : id; }
 
-static bool is_linear(kernel_link link) {
-    return link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
+/* How kinds of linear have their x. */
+static const x_form link_forms[LINK_COUNT] = {
+    [LINK_LINEAR] = X_F32, [LINK_LINEAR_PACKED] = X_PACKED, [LINK_LINEAR_DIGITS] = X_DIGITS};
+static const gpu_twin_fn linear_twins[X_FORMS] = {
+    [X_F32] = twin_linear, [X_PACKED] = twin_linear_packed, [X_DIGITS] = twin_linear_digits};
+
+x_form kernel_form(kernel_id id) { return link_forms[kernels[id].link]; }
+
+/* Whether kernels of a link multiply int8. */
+static bool is_packed(kernel_link link) {
+    return link == LINK_LINEAR_PACKED || link == LINK_LINEAR_DIGITS || link == LINK_PROJECT_PACKED;
 }
 
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || is_linear(link);
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
+           link_forms[link];
 }
 
 uint32_t kernel_formats(kernel_id id) {
@@ -137,14 +173,23 @@ uint32_t kernel_formats(kernel_id id) {
          : link == LINK_FORM ? X_FORMS : 1;
 }
 
-static bool is_wide(kernel_id id) {
-    return id == KERNEL_LINEAR_WIDE || id == KERNEL_LINEAR_PACKED_WIDE;
+static bool decodes_halves(kernel_link link) {
+    return reads_weights(link) || link == LINK_KV || link == LINK_HALF;
 }
 
+/* Of a workgroup, where they are not those of the text. */
+static const uint32_t threads[KERNEL_COUNT] = {
+    [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
+    [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
+};
+
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
-    if (is_wide(id) && device->workgroup_threads < LINEAR_WIDE_THREADS) return false;
+    if (device->workgroup_threads < threads[id]) return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
-    if (kernels[id].link != LINK_LINEAR_PACKED) return true;
+    if (!is_packed(kernels[id].link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
 
@@ -160,13 +205,12 @@ static void add(text_list *t, const char *source) {
 static void link_weights(text_list *t, uint32_t format) {
     add(t, weight_sources[format][0]);
     add(t, weight_sources[format][1]);
-    add(t, wgsl_half);
 }
 
 static void link_linear(text_list *t, uint32_t format, x_form form, uint32_t features) {
     link_weights(t, format);
-    add(t, form == X_PACKED ? packed_sources[format] : NULL);
-    add(t, form == X_PACKED ? wgsl_forms_packed : wgsl_forms_f32);
+    add(t, form == X_F32 ? NULL : packed_sources[format]);
+    add(t, form_sources[form]);
     add(t, form_stores[form]);
     add(t, features & GPU_SUBGROUPS ? wgsl_reduce_subgroup : wgsl_reduce_shared);
     add(t, wgsl_activation);
@@ -176,22 +220,22 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     assert(id < KERNEL_COUNT && format < kernel_formats(id));
     assert(kernel_exists(id, format, device));
     uint32_t features = device->features;
+    x_form form = kernel_form(id);
     const kernel *k = &kernels[id];
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
-    if (is_linear(k->link) && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
-    if (k->link == LINK_LINEAR_PACKED) {
-        desc.twin = twin_linear_packed;
-        add(&t, needs_packed_dot);
-    }
+    if (form && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if (is_packed(k->link)) add(&t, needs_packed_dot);
+    if (form) desc.twin = linear_twins[form];
     add(&t, k->source);
     for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
-    if (is_linear(k->link)) {
-        link_linear(&t, format, k->link == LINK_LINEAR ? X_F32 : X_PACKED, features);
+    if (form) {
+        link_linear(&t, format, form, features);
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);
+        if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, kv_sources[format][0]);
@@ -202,7 +246,9 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         add(&t, form_stores[format]);
         linked = form_names[format];
     }
-    if (is_wide(id)) desc.constants[0] = (gpu_constant){"WG", LINEAR_WIDE_THREADS};
+    if (decodes_halves(k->link))
+        add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);
+    if (threads[id]) desc.constants[0] = (gpu_constant){"WG", threads[id]};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

@@ -10,8 +10,10 @@ typedef enum kernel_id {
     KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
     KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
     KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
-    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_PACKED,
-    KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
+    KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_MATMUL_LARGE, KERNEL_MATMUL_FEW, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE,
+    KERNEL_MATMUL_FEW_PACKED,
     KERNEL_COUNT
 } kernel_id;
 
@@ -22,18 +24,21 @@ enum {
     GATHER_THREADS = 64,         /* runs of 32 weights of a workgroup */
     MATVEC_THREADS = 64, MATVEC_ROWS = 4,        /* of a workgroup; of a team of its threads */
     MATMUL_ROWS = 64, MATMUL_TOKENS = 32,        /* tile of a workgroup */
+    MATMUL_LARGE_THREADS = 256, MATMUL_LARGE_TOKENS = 128, MATMUL_PACKED_TOKENS = 64,
+    MATMUL_FEW_ROWS = 32, MATMUL_FEW_PACKED_ROWS = 16, MATMUL_FEW_TOKENS = 4,
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
     LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
     FORM_RUNS = 8                /* of a workgroup */
 };
 
-/* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl),
- * a KV format, logits.wgsl, key.wgsl, activation.wgsl, a form's store, half.wgsl, or all that a
- * linear program is made of. */
+/* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl,
+ * LINK_PROJECT_PACKED: and the format as bytes), a KV format, logits.wgsl, key.wgsl,
+ * activation.wgsl, a form's store, half.wgsl, or all that a linear program is made of. */
 typedef enum kernel_link {
-    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_KV, LINK_LOGITS, LINK_KEYS,
-    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_PACKED, LINK_COUNT
+    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS, LINK_KEYS,
+    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
+    LINK_COUNT
 } kernel_link;
 
 typedef struct kernel {
@@ -54,8 +59,10 @@ uint32_t kv_run(kv_format format);
 
 /* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT, X_FORMS or 1. */
 uint32_t kernel_formats(kernel_id id);
-/* Whether there is such a program on a device: packed ones are for weights of at most 8 bits and
- * need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
+/* How a kind of linear has its x; X_PLAIN: other kernels. */
+x_form kernel_form(kernel_id id);
+/* Whether there is such a program on a device: packed x and digits are for weights of at most 8
+ * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
 /* The kernel that id is a variant of, for the same work with the same dims and bindings: itself for
  * one that is not. */

@@ -22,14 +22,14 @@ static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
 const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape) {
     for (uint32_t i = 0; i < programs->choice_count; i++) {
         const op_choice *c = &programs->choices[i];
-        if (kernel_base(c->best) == base && memcmp(&c->shape, &shape, sizeof shape) == 0) return c;
+        if (c->base == base && memcmp(&c->shape, &shape, sizeof shape) == 0) return c;
     }
     return NULL;
 }
 
 uint32_t op_token_class(uint32_t tokens) {
     uint32_t class = 1;
-    while (class < tokens && class < 512) class *= 8;
+    while (class < tokens && class < OP_MOST_TOKENS) class *= 8;
     return class;
 }
 
@@ -94,25 +94,60 @@ static uint32_t matvec_rows(uint32_t k) {
     return MATVEC_THREADS / lanes * MATVEC_ROWS;
 }
 
+/* What a workgroup of matmul and its variants makes. */
+static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
+    [KERNEL_MATMUL] = {MATMUL_ROWS, MATMUL_TOKENS},
+    [KERNEL_MATMUL_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
+    [KERNEL_MATMUL_FEW] = {MATMUL_FEW_ROWS, MATMUL_FEW_TOKENS},
+    [KERNEL_MATMUL_PACKED] = {MATMUL_ROWS, MATMUL_PACKED_TOKENS},
+    [KERNEL_MATMUL_PACKED_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
+    [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
+};
+
+/* The kernel for tokens that go through one matrix; the rule is by figures of an H200
+ * (docs/SPEED.md). */
+static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
+    enum { FEW = 16, LARGE = 64 };
+    static const kernel_id rules[][2] = {
+        {KERNEL_MATMUL_FEW, KERNEL_MATMUL_FEW_PACKED}, {KERNEL_MATMUL, KERNEL_MATMUL_PACKED},
+        {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE}};
+    uint32_t size = (shape.tokens > FEW) + (shape.tokens > LARGE);
+    if (shape.tokens == 1 && form != X_PACKED) return KERNEL_MATVEC;
+    shape.tokens = op_token_class(shape.tokens);
+    return choose(o, rules[size][form == X_PACKED], shape);
+}
+
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
 static void project_slab(op_context o, kernel_id kernel, weight_format format,
                          const gpu_binding *bindings, const struct project_dims *dims) {
-    bool has_experts = dims->flags & PROJECT_EXPERTS;
-    uint32_t across = ceil_div(dims->rows, MATMUL_ROWS), deep = 1;
-    uint32_t down = has_experts ? dims->order / 3 : ceil_div(dims->tokens, MATMUL_TOKENS);
+    uint32_t across, down, deep = 1;
     if (kernel == KERNEL_MATVEC) {
         uint32_t groups = ceil_div(dims->rows, matvec_rows(dims->k));
         down = ceil_div(groups, gpu_get_limits(o.g)->grid);
         across = ceil_div(groups, down);
         deep = dims->tokens;
+    } else {
+        across = ceil_div(dims->rows, tiles[kernel].rows);
+        down = dims->flags & PROJECT_EXPERTS ? dims->order / 3
+                                             : ceil_div(dims->tokens, tiles[kernel].tokens);
     }
     gpu_dispatch(o.g, program_of(o, kernel, format), bindings, 5, dims, sizeof *dims, across, down,
                  deep);
 }
 
-void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
-                gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add) {
+void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
+                bool add) {
+    assert(form != X_F32);
+    kernel_id kernel = project_kernel(o, form, (op_shape){w->format, w->rows, w->cols, tokens});
+    op_project_by(o, kernel, y, y_first, y_stride, w, x, tokens, vectors, bias, add);
+}
+
+void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
+                   uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
+                   gpu_buffer vectors, uint32_t bias, bool add) {
     assert(tokens > 0 && (tokens == 1 || y_stride >= w->rows));
+    assert(tokens == 1 || kernel != KERNEL_MATVEC);
     for (slab s = {0}; slab_next(o, w, OP_SLAB_ROWS, &s);) {
         const struct project_dims dims = {
             .rows = s.rows, .k = w->cols, .tokens = tokens,
@@ -121,7 +156,7 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
             .flags = (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS) | (add ? PROJECT_ADD : 0),
             .matrices = 1, .share = 1};
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(vectors), whole(y)};
-        project_slab(o, tokens == 1 ? KERNEL_MATVEC : KERNEL_MATMUL, w->format, bindings, &dims);
+        project_slab(o, kernel, w->format, bindings, &dims);
     }
 }
 
@@ -151,6 +186,7 @@ bool op_binds(const gpu *g, const matrix *w) {
 static kernel_id linear_kernel(op_context o, x_form form, op_shape shape, uint32_t rows) {
     static const kernel_id ids[X_FORMS][2] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
     return choose(o, ids[form][ceil_div(rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
 }
@@ -188,22 +224,41 @@ void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logit
 }
 
 uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
-    return 3 * expert_tile_count(slots, experts, MATMUL_TOKENS) + slots;
+    return 3 * expert_tile_count(slots, experts, MATMUL_FEW_TOKENS) + slots;
 }
 
 /* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
  * part: measured on an H200, 4 to 5 of 32 experts and 7 of 8. */
 enum { EXPERTS_MATVEC_SLOTS = 3 };
 
-bool op_sorts_experts(uint32_t slots, uint32_t experts) {
-    return slots > EXPERTS_MATVEC_SLOTS * experts;
+bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
+    return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
+}
+
+/* By the slots that experts have on average. */
+uint32_t op_expert_tile(uint32_t slots, uint32_t experts) {
+    uint32_t each = slots / experts;
+    return each <= 2 * MATMUL_FEW_TOKENS ? MATMUL_FEW_TOKENS
+         : each < MATMUL_LARGE_TOKENS    ? MATMUL_TOKENS : MATMUL_LARGE_TOKENS;
+}
+
+/* The same, without the large tile where a program that makes it was wrong on this device. */
+static uint32_t expert_tile(op_context o, uint32_t slots, uint32_t experts) {
+    static const kernel_id large[] = {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE};
+    uint32_t size = op_expert_tile(slots, experts);
+    for (uint32_t i = 0; i < sizeof large / sizeof *large; i++)
+        for (uint32_t f = 0; f < FORMAT_COUNT && size > MATMUL_TOKENS; f++)
+            if (o.programs->of[kernel_base(large[i])][f] && !o.programs->of[large[i]][f])
+                size = MATMUL_TOKENS;
+    return size;
 }
 
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
                      uint32_t experts) {
     assert(experts <= ROUTE_MAX_EXPERTS);
-    struct expert_tiles_dims dims = {slots, experts, MATMUL_TOKENS,
-                                     expert_tile_count(slots, experts, MATMUL_TOKENS)};
+    uint32_t size = expert_tile(o, slots, experts);
+    struct expert_tiles_dims dims = {slots, experts, size,
+                                     expert_tile_count(slots, experts, size)};
     gpu_binding bindings[] = {whole(ids), whole(routing)};
     gpu_dispatch(o.g, program_of(o, KERNEL_EXPERT_TILES, 0), bindings, 2, &dims, sizeof dims, 1, 1,
                  1);
@@ -213,7 +268,10 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
                         const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors,
                         uint32_t bias, const op_experts *e) {
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
-    bool is_matvec = !op_sorts_experts(slots, e->experts);
+    bool sorted = op_sorts_experts(e->form, slots, e->experts);
+    uint32_t size = expert_tile(o, slots, e->experts);
+    const op_shape shape = {w->format, rows, w->cols, size};
+    kernel_id kernel = sorted ? project_kernel(o, e->form, shape) : KERNEL_MATVEC;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {
@@ -221,10 +279,10 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
             .bias = bias == OP_NO_BIAS ? 0 : bias + s.first,
             .flags = PROJECT_EXPERTS | (bias == OP_NO_BIAS ? 0 : PROJECT_BIAS),
             .matrices = s.rows / rows, .first_matrix = s.first / rows, .share = e->share,
-            .order = 3 * expert_tile_count(slots, e->experts, MATMUL_TOKENS)};
+            .order = 3 * expert_tile_count(slots, e->experts, size)};
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors),
-                                  whole(is_matvec ? e->ids : e->routing), whole(y)};
-        project_slab(o, is_matvec ? KERNEL_MATVEC : KERNEL_MATMUL, w->format, bindings, &dims);
+                                  whole(sorted ? e->routing : e->ids), whole(y)};
+        project_slab(o, kernel, w->format, bindings, &dims);
     }
 }
 

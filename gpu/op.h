@@ -11,11 +11,12 @@
  * Four words. */
 typedef struct op_shape { uint32_t format, rows, k, tokens; } op_shape;
 
-/* Which kernel was the fastest of its base's variants on this device, for a shape. */
-typedef struct op_choice { op_shape shape; kernel_id best; } op_choice;
+/* Which kernel was the fastest on this device for a shape, of base and those that do its work. */
+typedef struct op_choice { op_shape shape; kernel_id base, best; } op_choice;
 enum { OP_MAX_CHOICES = 48 };
 
-/* What was measured for so many tokens counts for up to as many: 1, 8, 64, 512. */
+/* What was measured for so many tokens counts for up to as many: 1, 8, 64, OP_MOST_TOKENS. */
+enum { OP_MOST_TOKENS = 512 };
 uint32_t op_token_class(uint32_t tokens);
 
 /* Compiled programs, by kernel and format; 0 where not asked for. Operations take the kernel that a
@@ -28,7 +29,7 @@ typedef struct op_programs {
 
 /* Those of `all` among which operations find no variant of id's base but id, and no choices. */
 void op_programs_only(const op_programs *all, kernel_id id, op_programs *out);
-/* The choice for a shape among the variants of base, or NULL. */
+/* The choice for a shape between base and others, or NULL. */
 const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape);
 
 /* Where operations are recorded. programs: borrowed. */
@@ -68,9 +69,16 @@ void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint
 void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
                 struct rmsnorm_dims dims);
 /* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
- * matvec for one token, matmul for more. bias: element of vectors or OP_NO_BIAS. */
-void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride, const matrix *w,
-                gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias, bool add);
+ * form: of each row of x, plain or packed. Plain: matvec for one token, matmul for more. bias:
+ * element of vectors or OP_NO_BIAS. */
+void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
+                const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
+                bool add);
+/* The same by a kernel of one's own choice: matvec, matmul or a variant of it, packed for packed
+ * x. */
+void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
+                   uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
+                   gpu_buffer vectors, uint32_t bias, bool add);
 
 /* ---- mixture of experts: a token goes through `used` of them, one a slot */
 
@@ -78,17 +86,20 @@ void op_project(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
  * experts]. */
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims);
-/* Whether so many slots are sorted by expert, for tiles; few go one by one. */
-bool op_sorts_experts(uint32_t slots, uint32_t experts);
+/* Whether so many slots are sorted by expert, for tiles; few go one by one where x is plain. */
+bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts);
 /* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
  * op_routing_words(). */
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
                      uint32_t experts);
 uint32_t op_routing_words(uint32_t slots, uint32_t experts);
+/* Slots of a tile. */
+uint32_t op_expert_tile(uint32_t slots, uint32_t experts);
 
 typedef struct op_experts {
     uint32_t experts, used;
     uint32_t share;              /* slots of a row of x: used, or 1 */
+    x_form form;                 /* of a row of x: plain or packed */
     gpu_buffer ids;              /* u32 [tokens, used] */
     gpu_buffer routing;          /* used where op_sorts_experts() */
 } op_experts;

@@ -11,15 +11,24 @@
  * Where the model has norms behind its parts, 4 and 6 leave W y, which rmsnorm and form take to x;
  * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2; where it has
  * experts, moe.c stands for 5 and 6, exact and with a norm of its own.
- * Between projections x travels in a form (gpu/dims.h): f32, or with FAST int8. */
+ * Between projections x travels in a form (gpu/dims.h): with FAST int8; else f32, or where all
+ * weights have at most 8 bits integers of 24, which are as exact and faster. */
 #include "inference/engine.h"
 
+kernel_id decode_kernel(x_form form) {
+    static const kernel_id ids[X_FORMS] = {
+        [X_F32] = KERNEL_LINEAR, [X_DIGITS] = KERNEL_LINEAR_DIGITS,
+        [X_PACKED] = KERNEL_LINEAR_PACKED};
+    return ids[form];
+}
+
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
-    if (precision != DOPPLER_FAST) return X_F32;
+    x_form form = precision == DOPPLER_FAST ? X_PACKED
+                : m->d->is_cpu ? X_F32 : X_DIGITS;               /* digits are slower there */
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (m->linear_formats & 1u << f && !program_exists_any(m->d, KERNEL_LINEAR_PACKED, f))
+        if (m->linear_formats & 1u << f && !program_exists_any(m->d, decode_kernel(form), f))
             return X_F32;
-    return X_PACKED;
+    return form;
 }
 
 /* y[y_first ..] = W x, or what flags say, for all parts of a projection. */
@@ -90,7 +99,7 @@ static void experts(const doppler_session *s, uint32_t layer, uint32_t next_norm
     const session_buffers *b = &s->buffers;
     bool plain = w->ffn_post_norm == OP_NO_BIAS;
     norm(s, b->normed, b->x, w->ffn_norm, 0);
-    moe_forward(s, layer, 1, plain ? b->x : b->normed, plain);
+    moe_forward(s, X_PLAIN, layer, 1, plain ? b->x : b->normed, plain);
     if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, RMSNORM_ADD);
     to_form(s, b->x_form, b->x, m->dim, next_norm);
 }

@@ -66,9 +66,10 @@ typedef struct session_buffers {
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer parts;            /* [sample_part_words(vocab)] u32 */
-    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token */
-    gpu_buffer attended_form;    /* [heads * head_dim] */
-    gpu_buffer hidden_form;      /* [hidden] */
+    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
+                                  * also [chunk, dim] packed */
+    gpu_buffer attended_form;    /* [heads * head_dim], the same */
+    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -230,6 +231,8 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
 
 /* The form that a model's projections of one token read. */
 x_form decode_form(const doppler_model *m, doppler_precision precision);
+/* The kind of linear, and its variants, that read x so. */
+kernel_id decode_kernel(x_form form);
 void decode_layers(const doppler_session *s);
 /* logits [1, vocab] of the token that decode_layers has read */
 void decode_head(const doppler_session *s);
@@ -257,12 +260,17 @@ doppler_status session_prepare(doppler_session *s, doppler_done_fn done, void *u
 
 /* ---- moe.c */
 
+/* The form of x in which forward.c lets a layer's experts read: packed with FAST where all of their
+ * matrices can be multiplied so, else plain. */
+x_form moe_form(const doppler_session *s, uint32_t layer);
 /* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
-void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_buffer y,
-                 bool add);
+void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,
+                 gpu_buffer y, bool add);
 
 /* ---- session.c */
 
+/* Whether forward.c multiplies matrices of this format by int8. */
+bool session_packs(const doppler_session *s, weight_format format);
 op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */
 void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,

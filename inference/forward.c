@@ -7,7 +7,8 @@
  *                moe.c
  *   logits = head(norm(x))
  *
- * N: norms of q and k, P: norms behind attention and feed-forward; both only in some models.
+ * N: norms of q and k, P: norms behind attention and feed-forward; both only in some models. With
+ * FAST every projection reads its x as int8 (gpu/dims.h).
  * Touvron et al. 2023 (LLaMA), Ainslie et al. 2023 (GQA), Shazeer 2020 (gated FFN), Gemma Team
  * 2025 (Gemma 3: N, P, sliding layers). */
 #include "inference/engine.h"
@@ -18,11 +19,17 @@ static void mark(const doppler_session *s, const char *name, uint32_t layer, uin
     trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, false, buffer, 0});
 }
 
-static void project(const doppler_session *s, const projection *p, gpu_buffer y,
-                    gpu_buffer x, uint32_t tokens, bool add) {
+/* y (+)= W x.  packed: where x goes first with FAST, in that form. */
+static void project(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer x,
+                    gpu_buffer packed, uint32_t tokens, bool add) {
+    gpu_buffer vectors = s->model->weights.vectors;
+    bool fast = s->form == X_PACKED;
+    if (fast)
+        op_form(session_ops(s), X_PACKED, packed, x, vectors,
+                (struct form_dims){.k = p->part[0].cols, .tokens = tokens});
     for (uint32_t i = 0; i < p->count; i++)
-        op_project(session_ops(s), y, p->first[i], p->rows, &p->part[i], x, tokens,
-                   s->model->weights.vectors, p->bias[i], add);
+        op_project(session_ops(s), fast ? X_PACKED : X_PLAIN, y, p->first[i], p->rows, &p->part[i],
+                   fast ? packed : x, tokens, vectors, p->bias[i], add);
 }
 
 /* y = norm(x), or with RMSNORM_ADD y += norm(x); rows of x from `first`. */
@@ -34,11 +41,11 @@ static void norm(const doppler_session *s, gpu_buffer y, gpu_buffer x, uint32_t 
 }
 
 /* x += W y, or where the model has norms behind its parts x += norm(W y). */
-static void join(const doppler_session *s, const projection *p, gpu_buffer y, uint32_t post_norm,
-                 uint32_t tokens) {
+static void join(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer packed,
+                 uint32_t post_norm, uint32_t tokens) {
     const session_buffers *b = &s->buffers;
     bool plain = post_norm == OP_NO_BIAS;
-    project(s, p, plain ? b->x : b->normed, y, tokens, plain);
+    project(s, p, plain ? b->x : b->normed, y, packed, tokens, plain);
     if (!plain) norm(s, b->x, b->normed, post_norm, 0, tokens, RMSNORM_ADD);
 }
 
@@ -71,16 +78,16 @@ static void feed_forward(const doppler_session *s, uint32_t layer, uint32_t toke
     const session_buffers *b = &s->buffers;
     if (m->experts) {
         bool plain = w->ffn_post_norm == OP_NO_BIAS;
-        moe_forward(s, layer, tokens, plain ? b->x : b->normed, plain);
+        moe_forward(s, moe_form(s, layer), layer, tokens, plain ? b->x : b->normed, plain);
         if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, 0, tokens, RMSNORM_ADD);
         return;
     }
-    project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
+    project(s, &w->gate_up, b->gate_up, b->normed, b->x_form, tokens, false);
     mark(s, "gate_up", layer, 0, b->gate_up, tokens, 2 * m->hidden);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, tokens, m->activation, m->activation_limit});
     mark(s, "activated", layer, 0, b->activated, tokens, m->hidden);
-    join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
+    join(s, &w->down, b->activated, b->hidden_form, w->ffn_post_norm, tokens);
 }
 
 static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
@@ -91,12 +98,12 @@ static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
 
     norm(s, b->normed, b->x, w->attn_norm, 0, tokens, 0);
     mark(s, "attn_norm", index, 0, b->normed, tokens, m->dim);
-    project(s, &w->qkv, b->qkv, b->normed, tokens, false);
+    project(s, &w->qkv, b->qkv, b->normed, b->x_form, tokens, false);
     mark(s, "qkv", index, 0, b->qkv, tokens, qkv_dim);
     attention(s, index, tokens);
     mark(s, "rotated", index, 0, b->qkv, tokens, qkv_dim);
     mark(s, "attended", index, 0, b->attended, tokens, q_dim);
-    join(s, &w->attn_out, b->attended, w->attn_post_norm, tokens);
+    join(s, &w->attn_out, b->attended, b->attended_form, w->attn_post_norm, tokens);
     mark(s, "attn_residual", index, 0, b->x, tokens, m->dim);
 
     norm(s, b->normed, b->x, w->ffn_norm, 0, tokens, 0);
@@ -118,6 +125,6 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens) {
     const session_buffers *b = &s->buffers;
     norm(s, b->normed, b->x, s->model->weights.final_norm, first, tokens, 0);
     mark(s, "final_norm", TRACE_NO_LAYER, first, b->normed, tokens, m->dim);
-    project(s, &s->model->weights.head, b->logits, b->normed, tokens, false);
+    project(s, &s->model->weights.head, b->logits, b->normed, b->x_form, tokens, false);
     mark(s, "logits", TRACE_NO_LAYER, first, b->logits, tokens, m->vocab);
 }

@@ -3,7 +3,7 @@
  *
  *   doppler VERSION ENGINE DEVICE       hashes: of all programs' texts; of the device's name, its
  *   program linear q4_k 1               features and limits
- *   choice linear_wide q4_k 4096 14336 1
+ *   choice linear_wide q4_k linear 4096 14336 1
  *   end SUM                             a hash of all lines before
  *
  * Text whose first or last line is another's is of another engine or device, or damaged. */
@@ -65,9 +65,9 @@ char *doppler_learned(const doppler *d) {
                             d->trust[k][f]);
     for (uint32_t i = 0; i < p->choice_count; i++) {
         const op_choice *c = &p->choices[i];
-        text_format(&t, "choice %s %s %" PRIu32 " %" PRIu32 " %" PRIu32 "\n",
-                    kernels[c->best].name, format_name(c->best, c->shape.format), c->shape.rows,
-                    c->shape.k, c->shape.tokens);
+        text_format(&t, "choice %s %s %s %" PRIu32 " %" PRIu32 " %" PRIu32 "\n",
+                    kernels[c->best].name, format_name(c->best, c->shape.format),
+                    kernels[c->base].name, c->shape.rows, c->shape.k, c->shape.tokens);
     }
     if (!t.failed) text_format(&t, "end %016" PRIx64 "\n", hash_bytes(t.data, t.bytes));
     if (!t.failed) return t.data;
@@ -100,14 +100,19 @@ static bool read_number(reader *r, uint32_t *out) {
     return !*end && value <= UINT32_MAX;
 }
 
-static bool read_program(reader *r, kernel_id *id, uint32_t *format) {
-    char name[WORD_BYTES], kind[WORD_BYTES];
-    if (!read_word(r, name) || !read_word(r, kind)) return false;
+static bool read_kernel(reader *r, kernel_id *id) {
+    char name[WORD_BYTES];
+    if (!read_word(r, name)) return false;
     for (*id = 0; *id < KERNEL_COUNT; ++*id)
-        if (strcmp(kernels[*id].name, name) == 0) break;
-    if (*id == KERNEL_COUNT) return false;
-    for (*format = 0; *format < kernel_formats(*id); ++*format)
-        if (strcmp(format_name(*id, *format), kind) == 0) return true;
+        if (strcmp(kernels[*id].name, name) == 0) return true;
+    return false;
+}
+
+static bool read_format(reader *r, kernel_id id, uint32_t *format) {
+    char name[WORD_BYTES];
+    if (!read_word(r, name)) return false;
+    for (*format = 0; *format < kernel_formats(id); ++*format)
+        if (strcmp(format_name(id, *format), name) == 0) return true;
     return false;
 }
 
@@ -116,14 +121,15 @@ static bool read_line(reader *r, uint8_t trust[][FORMAT_COUNT], op_programs *p) 
     kernel_id id;
     uint32_t bits;
     op_choice c = {0};
-    if (!read_word(r, word) || !read_program(r, &id, &c.shape.format)) return false;
+    if (!read_word(r, word) || !read_kernel(r, &id) || !read_format(r, id, &c.shape.format))
+        return false;
     if (strcmp(word, "program") == 0) {
         if (!read_number(r, &bits) || bits > UINT8_MAX) return false;
         trust[id][c.shape.format] = (uint8_t)bits;
     } else {
         c.best = id;
         if (strcmp(word, "choice") != 0 || p->choice_count == OP_MAX_CHOICES ||
-            !read_number(r, &c.shape.rows) || !read_number(r, &c.shape.k) ||
+            !read_kernel(r, &c.base) || !read_number(r, &c.shape.rows) || !read_number(r, &c.shape.k) ||
             !read_number(r, &c.shape.tokens))
             return false;
         p->choices[p->choice_count++] = c;

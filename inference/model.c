@@ -57,7 +57,7 @@ static doppler_status compile_model(doppler_model *m) {
         m->formats |= 1u << t->format;
         if (!apart) m->linear_formats |= 1u << t->format;
     }
-    program_want wants[8 + 2 * FORMAT_COUNT];
+    program_want wants[8 + 4 * FORMAT_COUNT];
     size_t count = 0;
     wants[count++] = (program_want){KERNEL_RMSNORM, 0};
     wants[count++] = (program_want){KERNEL_ACT_MUL, 0};
@@ -68,6 +68,8 @@ static doppler_status compile_model(doppler_model *m) {
         if (!(m->formats & 1u << f)) continue;
         wants[count++] = (program_want){KERNEL_MATVEC, f};
         wants[count++] = (program_want){KERNEL_MATMUL, f};
+        wants[count++] = (program_want){KERNEL_MATMUL_LARGE, f};
+        wants[count++] = (program_want){KERNEL_MATMUL_FEW, f};
     }
     if (c->experts) {
         wants[count++] = (program_want){KERNEL_ROUTE, 0};

@@ -17,48 +17,62 @@ static void mark(const doppler_session *s, const char *name, uint32_t layer, gpu
     trace_mark(s->trace, (trace_tensor){name, layer, 0, rows, cols, is_u32, buffer, 0});
 }
 
-/* y[slot, :] = W[expert of the slot] x[slot / share, :] */
-static void project(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer x,
-                    uint32_t tokens, uint32_t share) {
+x_form moe_form(const doppler_session *s, uint32_t layer) {
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const projection *parts[] = {&w->gate_up, &w->down};
+    for (uint32_t n = 0; n < 2; n++)
+        for (uint32_t i = 0; i < parts[n]->count; i++)
+            if (!session_packs(s, parts[n]->part[i].format)) return X_PLAIN;
+    return X_PACKED;
+}
+
+/* y[slot, :] = W[expert of the slot] x[slot / share, :].  packed: where x goes first in that form. */
+static void project(const doppler_session *s, x_form form, const projection *p, gpu_buffer y,
+                    gpu_buffer x, gpu_buffer packed, uint32_t tokens, uint32_t share) {
     const model_config *m = &s->model->manifest.model;
-    const op_experts e = {m->experts, m->experts_used, share, s->buffers.experts,
+    const op_experts e = {m->experts, m->experts_used, share, form, s->buffers.experts,
                           s->buffers.routing};
+    gpu_buffer vectors = s->model->weights.vectors;
+    if (form == X_PACKED)
+        op_form(session_ops(s), form, packed, x, vectors,
+                (struct form_dims){.k = p->part[0].cols,
+                                   .tokens = tokens * m->experts_used / share});
     for (uint32_t i = 0; i < p->count; i++)
-        op_project_experts(session_ops(s), y, p->first[i], p->rows, &p->part[i], x, tokens,
-                           s->model->weights.vectors, p->bias[i], &e);
+        op_project_experts(session_ops(s), y, p->first[i], p->rows, &p->part[i],
+                           form == X_PACKED ? packed : x, tokens, vectors, p->bias[i], &e);
 }
 
 /* The experts of every token, and their weights. */
-static void route(const doppler_session *s, uint32_t layer, uint32_t tokens) {
+static void route(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens) {
     const model_config *m = &s->model->manifest.model;
     const projection *router = &s->model->weights.layers[layer].router;
     const session_buffers *b = &s->buffers;
     uint32_t used = m->experts_used;
-    op_project(session_ops(s), b->router, 0, m->experts, &router->part[0], b->normed, tokens,
+    op_project(session_ops(s), X_PLAIN, b->router, 0, m->experts, &router->part[0], b->normed, tokens,
                s->model->weights.vectors, router->bias[0], false);
     mark(s, "router", layer, b->router, tokens, m->experts, false);
     op_route(session_ops(s), b->experts, b->expert_weights, b->router, tokens,
              (struct route_dims){m->experts, used});
     mark(s, "experts", layer, b->experts, tokens, used, true);
     mark(s, "expert_weights", layer, b->expert_weights, tokens, used, false);
-    if (op_sorts_experts(tokens * used, m->experts))
+    if (op_sorts_experts(form, tokens * used, m->experts))
         op_expert_tiles(session_ops(s), b->routing, b->experts, tokens * used, m->experts);
 }
 
-void moe_forward(const doppler_session *s, uint32_t layer, uint32_t tokens, gpu_buffer y,
-                 bool add) {
+void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,
+                 gpu_buffer y, bool add) {
     const model_config *m = &s->model->manifest.model;
     const layer_weights *w = &s->model->weights.layers[layer];
     const session_buffers *b = &s->buffers;
     uint32_t slots = tokens * m->experts_used;
 
-    route(s, layer, tokens);
-    project(s, &w->gate_up, b->gate_up, b->normed, tokens, m->experts_used);
+    route(s, form, layer, tokens);
+    project(s, form, &w->gate_up, b->gate_up, b->normed, b->x_form, tokens, m->experts_used);
     mark(s, "gate_up", layer, b->gate_up, slots, 2 * m->hidden, false);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, slots, m->activation, m->activation_limit});
     mark(s, "activated", layer, b->activated, slots, m->hidden, false);
-    project(s, &w->down, b->expert_out, b->activated, tokens, 1);
+    project(s, form, &w->down, b->expert_out, b->activated, b->hidden_form, tokens, 1);
     mark(s, "expert_out", layer, b->expert_out, slots, m->dim, false);
     op_combine(session_ops(s), y, b->expert_out, b->expert_weights,
                (struct combine_dims){m->dim, m->experts_used, tokens, add ? COMBINE_ADD : 0});

@@ -16,20 +16,26 @@ double prepare_clock(void) {
 
 /* Whether decode.c finds its programs. */
 static bool decode_exists(const doppler_session *s) {
-    kernel_id base = s->form == X_PACKED ? KERNEL_LINEAR_PACKED : KERNEL_LINEAR;
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (s->model->linear_formats & 1u << f && !program_exists_any(s->model->d, base, f))
+        if (s->model->linear_formats & 1u << f &&
+            !program_exists_any(s->model->d, decode_kernel(s->form), f))
             return false;
     return true;
+}
+
+bool session_packs(const doppler_session *s, weight_format format) {
+    return s->form == X_PACKED && s->model->formats & 1u << format &&
+           program_exists(s->model->d, KERNEL_MATMUL_PACKED, format);
 }
 
 /* Whether the session may use a program, one that depends on its options. */
 static bool wants_program(const doppler_session *s, kernel_id id, uint32_t format) {
     kernel_id base = kernel_base(id);
-    bool linear = base == (s->form == X_PACKED ? KERNEL_LINEAR_PACKED : KERNEL_LINEAR);
-    if (!program_exists(s->model->d, id, format)) return false;
-    if (linear) return !s->plain && s->model->linear_formats & 1u << format;
-    return false;
+    bool wanted = false;
+    if (base == decode_kernel(s->form))
+        wanted = !s->plain && s->model->linear_formats & 1u << format;
+    if (base == KERNEL_MATMUL_PACKED) wanted = session_packs(s, (weight_format)format);
+    return wanted && program_exists(s->model->d, id, format);
 }
 
 static doppler_status compile(doppler_session *s);

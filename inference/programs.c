@@ -49,7 +49,9 @@ doppler_status programs_compile(doppler *d, const program_want *wants, size_t co
         return fail(&d->error, DOPPLER_NO_MEMORY, "%zu programs", count);
     }
     for (size_t i = 0; i < count; i++) {
-        if (d->programs.of[wants[i].kernel][wants[i].format]) continue;
+        if (d->programs.of[wants[i].kernel][wants[i].format] ||
+            !program_exists(d, wants[i].kernel, wants[i].format))
+            continue;
         const gpu_limits device = program_device(d, wants[i].kernel, wants[i].format);
         descs[b->count] = kernel_program(wants[i].kernel, wants[i].format, &device);
         b->wants[b->count++] = wants[i];
@@ -62,7 +64,7 @@ doppler_status programs_compile(doppler *d, const program_want *wants, size_t co
 /* ---- which a device gets right */
 
 /* Features that a program does without where another text of it does not need them. */
-enum { OPTIONAL_FEATURES = GPU_SUBGROUPS };
+enum { OPTIONAL_FEATURES = GPU_SUBGROUPS | GPU_EXACT_HALF };
 
 gpu_limits program_device(const doppler *d, kernel_id id, uint32_t format) {
     gpu_limits device = *gpu_get_limits(d->g);

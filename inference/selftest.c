@@ -116,35 +116,46 @@ static doppler_status run_twin(probe *p) {
 /* ---- comparison */
 
 /* Element i of what an operand holds. */
-static float element(const operand *o, const uint8_t *data, uint32_t i) {
+static float element(const operand *o, x_form form, const uint8_t *data, uint32_t i) {
     float x[X_RUN];
     uint16_t half;
     if (o->kind == OPERAND_HALVES) {
         memcpy(&half, data + 2 * i, sizeof half);
         return half_to_float(half);
     }
-    if (o->kind == OPERAND_FLOATS) {
+    if (form == X_PLAIN) {
         memcpy(x, data + 4 * i, sizeof *x);
         return *x;
     }
-    x_load(operand_form(o), data, i / X_RUN * X_RUN, X_RUN, x);
+    x_load(form, data, i / X_RUN * X_RUN, X_RUN, x);
     return x[i % X_RUN];
 }
 
-static bool is_close(const operand *o, const uint8_t *got, const uint8_t *want, float tolerance) {
+/* Whether the squares that go with what is in a form agree. */
+static bool squares_agree(const operand *o, x_form form, const uint8_t *got, const uint8_t *want,
+                          float tolerance) {
+    if (form == X_PLAIN) return true;
+    float wanted = x_square(form, want, o->count);
+    return fabsf(x_square(form, got, o->count) - wanted) <= tolerance * wanted;
+}
+
+static bool is_close(const operand *o, uint32_t format, const uint8_t *got, const uint8_t *want,
+                     float tolerance) {
+    x_form form = operand_form(o, format);
+    uint64_t bytes = form == X_PLAIN ? 0 : x_form_bytes(form, o->count);       /* of a token */
     float worst = 0, largest = 0;
     if (o->kind == OPERAND_IDS) return memcmp(got, want, 4 * o->count) == 0;
-    if (o->kind == OPERAND_FORM_PACKED && tolerance < PACKED_TOLERANCE)
-        tolerance = PACKED_TOLERANCE;
-    for (uint32_t i = 0; i < o->count; i++) {
-        float wanted = element(o, want, i), off = fabsf(element(o, got, i) - wanted);
-        if (!(off <= worst)) worst = off;            /* NaN stays */
-        largest = fmaxf(largest, fabsf(wanted));
-    }
-    if (o->kind == OPERAND_FORM_F32 || o->kind == OPERAND_FORM_PACKED) {
-        float wanted = x_square(operand_form(o), want, o->count);
-        if (!(fabsf(x_square(operand_form(o), got, o->count) - wanted) <= tolerance * wanted))
-            return false;
+    if (form == X_PACKED && tolerance < PACKED_TOLERANCE) tolerance = PACKED_TOLERANCE;
+    for (uint32_t token = 0; token == 0 || (bytes && token < o->width); token++) {
+        for (uint32_t i = 0; i < o->count; i++) {
+            float wanted = element(o, form, want, i);
+            float off = fabsf(element(o, form, got, i) - wanted);
+            if (!(off <= worst)) worst = off;        /* NaN stays */
+            largest = fmaxf(largest, fabsf(wanted));
+        }
+        if (!squares_agree(o, form, got, want, tolerance)) return false;
+        got += bytes;
+        want += bytes;
     }
     return worst <= tolerance * largest && largest > 0;
 }
@@ -152,7 +163,7 @@ static bool is_close(const operand *o, const uint8_t *got, const uint8_t *want, 
 static bool is_right(const probe *p) {
     for (uint32_t i = 0; i < p->count; i++) {
         const operand *o = &p->trial->operands[i];
-        if (o->out && !is_close(o, p->got[i], p->want[i], p->trial->tolerance)) return false;
+        if (o->out && !is_close(o, p->format, p->got[i], p->want[i], p->trial->tolerance)) return false;
     }
     return true;
 }

@@ -53,10 +53,12 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* Of one token's x in any form. */
-static uint64_t form_bytes(uint32_t k) {
-    uint64_t f32 = x_form_bytes(X_F32, k), packed = x_form_bytes(X_PACKED, k);
-    return f32 > packed ? f32 : packed;
+/* Of one token's x in any form, or of so many rows packed where prompts are read so. */
+static uint64_t form_bytes(const doppler_session *s, uint64_t rows, uint32_t k) {
+    uint64_t most = x_form_bytes(X_PACKED, k) * (s->form == X_PACKED ? rows : 1);
+    for (x_form form = X_F32; form < X_FORMS; form++)
+        if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
+    return most;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -120,9 +122,9 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
         {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
-        {form_bytes(m->dim), "x form"},
-        {form_bytes((uint32_t)q_dim), "attended form"},
-        {form_bytes(m->hidden), "hidden form"},
+        {form_bytes(s, chunk, m->dim), "x form"},
+        {form_bytes(s, chunk, (uint32_t)q_dim), "attended form"},
+        {form_bytes(s, slots, m->hidden), "hidden form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };

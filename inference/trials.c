@@ -15,9 +15,17 @@ enum { K = 768, ROWS = 64 };     /* K: three blocks of 256 */
 static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
     uint32_t rows = t->flags & LINEAR_ACT ? ROWS / 2 : ROWS;
     const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
-    op_linear(o, operand_form(&t->operands[1]), b[3], b[4], &w, b[1], b[2],
+    op_linear(o, operand_form(&t->operands[1], format), b[3], b[4], &w, b[1], b[2],
               (struct linear_dims){.rows = rows, .k = K, .out_k = rows, .up = rows, .bias = ROWS,
                                    .flags = t->flags, .eps = 1e-5f});
+}
+
+enum { TOKENS = 70 };            /* a tile filled in part */
+
+/* y = W x + bias for TOKENS x [K]. */
+static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS, b[2], 1, true);
 }
 
 /* ---- the table */
@@ -26,7 +34,11 @@ static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t f
     {KERNEL_##id, true, linear, flags, 1e-3f,                                        \
      {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##form, K, 0, false},              \
       {OPERAND_FLOATS, 3 * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true},         \
-      {OPERAND_##form, rows, 0, true}}}
+      {OPERAND_##form, rows, 0, true}}, KERNEL_GATHER}
+#define PROJECT_TRIAL(id, of_base, x, count, width)                                  \
+    {KERNEL_##id, of_base, project, 0, 1e-3f,                                        \
+     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##x, count, width, false},         \
+      {OPERAND_FLOATS, ROWS + 1, 0, false}, {OPERAND_FLOATS, ROWS * TOKENS, 0, true}}, KERNEL_GATHER}
 enum {
     GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
     JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM
@@ -35,12 +47,17 @@ enum {
 const trial trials[] = {
     LINEAR_TRIAL(LINEAR, FORM_F32, ROWS / 2, GATED),
     LINEAR_TRIAL(LINEAR, FORM_F32, ROWS, JOINED),
+    LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS, JOINED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS / 2, GATED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
+    PROJECT_TRIAL(MATMUL, false, FLOATS, K * TOKENS, 0),
+    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, K, TOKENS),
 };
 const uint32_t trial_count = sizeof trials / sizeof *trials;
 
 bool trial_is_for(const trial *t, kernel_id id) {
+    if (t->only) return id == t->only;
     return kernel_base(id) == t->base && (id != t->base || t->of_base);
 }
 
@@ -52,8 +69,11 @@ const trial *trial_of(kernel_id id) {
 
 /* ---- operands */
 
-x_form operand_form(const operand *o) {
-    return o->kind == OPERAND_FORM_PACKED ? X_PACKED : X_F32;
+x_form operand_form(const operand *o, uint32_t format) {
+    static const x_form forms[OPERAND_STATE + 1] = {
+        [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
+        [OPERAND_FORM_PACKED] = X_PACKED};
+    return o->kind == OPERAND_FORM ? (x_form)format : forms[o->kind];
 }
 
 uint64_t operand_bytes(const operand *o, uint32_t format) {
@@ -61,8 +81,9 @@ uint64_t operand_bytes(const operand *o, uint32_t format) {
     if (o->kind == OPERAND_STATE) return sizeof(step_state);
     if (o->kind == OPERAND_WEIGHTS)
         return o->count * format_row_bytes((weight_format)format, o->width);
-    if (o->kind == OPERAND_FORM_F32 || o->kind == OPERAND_FORM_PACKED)
-        return (o->width ? o->width : 1) * x_form_bytes(operand_form(o), o->count);
+    if (o->kind == OPERAND_KV) return o->count * kv_row_bytes((kv_format)format, o->width);
+    if (operand_form(o, format) != X_PLAIN)
+        return (o->width ? o->width : 1) * x_form_bytes(operand_form(o, format), o->count);
     assert(o->count * each[o->kind] % 4 == 0);
     return o->count * each[o->kind];
 }
@@ -98,8 +119,20 @@ static void make_row(weight_format format, uint32_t k, uint32_t seed, uint8_t *r
     }
 }
 
-static void make_form(const operand *o, uint32_t seed, uint8_t *data) {
-    x_form form = operand_form(o);
+/* Rows of a cache: elements, then the scales of all rows. */
+static void make_kv(const operand *o, uint32_t format, uint8_t *data) {
+    uint32_t count = o->count * o->width;
+    uint64_t scales = o->count * kv_scale_bytes((kv_format)format, o->width);
+    for (uint32_t i = 0; i < count; i++) {
+        float value = number(i + 3);
+        if (format == KV_F32) memcpy(data + 4 * i, &value, 4);
+        if (format == KV_F16) put_half(data + 2 * i, float_to_half(value));
+        if (format == KV_Q8_0) data[i] = (uint8_t)hash(i);
+    }
+    for (uint32_t i = 0; i < scales / 2; i++) put_half(data + count + 2 * i, 0x2000 | (i & 0x3FF));
+}
+
+static void make_form(const operand *o, x_form form, uint32_t seed, uint8_t *data) {
     uint64_t bytes = x_form_bytes(form, o->count);
     for (uint32_t token = 0; token < (o->width ? o->width : 1); token++, data += bytes)
         for (uint32_t run = 0; run < o->count / X_RUN; run++) {
@@ -124,7 +157,8 @@ void *operand_make(const operand *o, uint32_t format, uint32_t seed) {
         if (o->kind == OPERAND_WEIGHTS)
             make_row((weight_format)format, o->width, i * 7919 + format, data + i * row);
     }
-    if (o->kind == OPERAND_FORM_F32 || o->kind == OPERAND_FORM_PACKED) make_form(o, seed, data);
+    if (operand_form(o, format) != X_PLAIN) make_form(o, operand_form(o, format), seed, data);
+    if (o->kind == OPERAND_KV) make_kv(o, format, data);
     if (o->kind == OPERAND_STATE) ((step_state *)data)->position = o->count;
     return data;
 }

@@ -10,9 +10,10 @@
 typedef enum operand_kind {
     OPERAND_FLOATS,              /* count numbers of about [-1, 1) */
     OPERAND_WEIGHTS,             /* [count, width] in the program's format */
-    OPERAND_FORM_F32, OPERAND_FORM_PACKED,       /* count numbers in a form, for each of `width`
-                                                  * tokens; width 0: one */
+    OPERAND_FORM,                /* count numbers in a form, for each of `width` tokens (0: one): */
+    OPERAND_FORM_F32, OPERAND_FORM_DIGITS, OPERAND_FORM_PACKED, /* the program's, or this one */
     OPERAND_HALVES,              /* count f16 of about [-1, 1) */
+    OPERAND_KV,                  /* count rows of width, in the program's KV format */
     OPERAND_IDS,                 /* count u32 below width, each as likely */
     OPERAND_STATE                /* a step_state at position count */
 } operand_kind;
@@ -28,6 +29,7 @@ typedef struct trial {
     uint32_t flags;              /* for record */
     float tolerance;             /* of an operand's largest number */
     operand operands[GPU_MAX_BINDINGS];          /* count 0 ends them */
+    kernel_id only;              /* not KERNEL_GATHER: of this variant alone */
 } trial;
 
 extern const trial trials[];
@@ -38,7 +40,8 @@ bool trial_is_for(const trial *t, kernel_id id);
 /* The first that is for it, or NULL. */
 const trial *trial_of(kernel_id id);
 
-x_form operand_form(const operand *o);
+/* X_PLAIN: what is in no form. */
+x_form operand_form(const operand *o, uint32_t format);
 /* A multiple of 4. */
 uint64_t operand_bytes(const operand *o, uint32_t format);
 /* Its first contents, the same each time, malloc'ed; NULL when out of memory. */

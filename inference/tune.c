@@ -39,8 +39,7 @@ typedef struct tuner {
     void *user;
     double start_ms;
     uint32_t operation, at;      /* of the next job */
-    kernel_id base;              /* of this one */
-    op_shape shape;
+    op_shape shape;              /* of this one */
     uint32_t count;              /* of its kernels */
     kernel_id ids[MOST_KERNELS];
     gpu_list lists[MOST_KERNELS];
@@ -49,13 +48,13 @@ typedef struct tuner {
     double ns;                   /* of the run under way */
 } tuner;
 
-/* An operation whose kernels may be timed. */
+/* Kernels that do the same work; KERNEL_GATHER ends them. */
 typedef struct tunable {
-    kernel_id base;
+    kernel_id ids[MOST_KERNELS];
     /* Shape number i, with the session's options; false where there is none, *more says whether
      * later numbers have one. */
     bool (*shape)(const doppler_session *s, uint32_t i, op_shape *shape, bool *more);
-    void (*record)(const doppler_session *s, op_context o, op_shape shape);
+    void (*record)(const doppler_session *s, op_context o, op_shape shape, kernel_id id);
 } tunable;
 
 /* ---- projections */
@@ -107,21 +106,60 @@ static void linear_one(const doppler_session *s, op_context o, const part *p, co
                                    .flags = p->flags & ~(uint32_t)LINEAR_GAIN, .eps = 1e-5f});
 }
 
-static void record_linear(const doppler_session *s, op_context o, op_shape shape) {
+static bool is_shape(const matrix *w, op_shape shape) {
+    return w && w->format == shape.format && w->rows == shape.rows && w->cols == shape.k;
+}
+
+static void record_linear(const doppler_session *s, op_context o, op_shape shape, kernel_id id) {
     const part *of;
     bool more = true;
+    (void)id;
     for (uint32_t i = 0, count = 0; more && count < MATRICES; i++) {
         const matrix *w = matrix_at(s, i, &of, &more);
-        if (!w || w->format != shape.format || w->rows != shape.rows || w->cols != shape.k)
-            continue;
+        if (!is_shape(w, shape)) continue;
         linear_one(s, o, of, w);
         count++;
     }
 }
 
+/* Of a prompt's step, all but the head. */
+static bool prompt_shape(const doppler_session *s, uint32_t i, op_shape *shape, bool *more) {
+    bool is_last = i / (PARTS * PROJECTION_PARTS) == s->model->manifest.model.layers;
+    return matrix_shape(s, i, op_token_class(s->chunk), shape, more) && !is_last;
+}
+
+static bool exact_shape(const doppler_session *s, uint32_t i, op_shape *shape, bool *more) {
+    return prompt_shape(s, i, shape, more) && s->form != X_PACKED;
+}
+
+static bool fast_shape(const doppler_session *s, uint32_t i, op_shape *shape, bool *more) {
+    return prompt_shape(s, i, shape, more) && s->form == X_PACKED;
+}
+
+/* One matrix is enough: tokens share it. */
+static void record_project(const doppler_session *s, op_context o, op_shape shape, kernel_id id) {
+    const part *of = NULL;
+    const matrix *w = NULL;
+    gpu_buffer vectors = s->model->weights.vectors;
+    x_form form = kernel_base(id) == KERNEL_MATMUL_PACKED ? X_PACKED : X_PLAIN;
+    uint32_t tokens = s->chunk;
+    bool more = true;
+    for (uint32_t i = 0; more && !is_shape(w, shape); i++) w = matrix_at(s, i, &of, &more);
+    gpu_buffer x = buffer_at(s, of->x);
+    if (form != X_PLAIN) {
+        op_form(o, form, buffer_at(s, of->x_form), x, vectors,
+                (struct form_dims){.k = w->cols, .tokens = tokens});
+        x = buffer_at(s, of->x_form);
+    }
+    op_project(o, form, buffer_at(s, of->y), 0, w->rows, w, x, tokens, vectors, OP_NO_BIAS, false);
+}
+
 static const tunable tunables[] = {
-    {KERNEL_LINEAR, decode_shape, record_linear},
-    {KERNEL_LINEAR_PACKED, decode_shape, record_linear},
+    {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}, decode_shape, record_linear},
+    {{KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE}, decode_shape, record_linear},
+    {{KERNEL_LINEAR, KERNEL_LINEAR_WIDE}, decode_shape, record_linear},
+    {{KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}, fast_shape, record_project},
+    {{KERNEL_MATMUL, KERNEL_MATMUL_LARGE}, exact_shape, record_project},
 };
 enum { TUNABLES = sizeof tunables / sizeof *tunables };
 
@@ -135,10 +173,10 @@ static void job_end(tuner *t) {
 /* The kernels of a job: the programs that there are. */
 static void find_kernels(tuner *t) {
     const op_programs *programs = &t->s->model->d->programs;
+    const kernel_id *ids = tunables[t->operation].ids;
     t->count = 0;
-    for (kernel_id id = t->base; id < KERNEL_COUNT && t->count < MOST_KERNELS; id++)
-        if (kernel_base(id) == t->base && programs->of[id][t->shape.format])
-            t->ids[t->count++] = id;
+    for (uint32_t i = 0; i < MOST_KERNELS && ids[i]; i++)
+        if (programs->of[ids[i]][t->shape.format]) t->ids[t->count++] = ids[i];
 }
 
 /* Prepares the next shape that has several kernels and no choice yet. */
@@ -148,8 +186,7 @@ static bool next_job(tuner *t) {
         const tunable *o = &tunables[t->operation];
         for (bool more = true; more;) {
             if (!o->shape(t->s, t->at++, &t->shape, &more)) continue;
-            t->base = o->base;
-            if (op_chosen(&d->programs, o->base, t->shape)) continue;
+            if (op_chosen(&d->programs, o->ids[0], t->shape)) continue;
             find_kernels(t);
             if (t->count > 1) return true;
         }
@@ -167,7 +204,7 @@ static bool record_job(tuner *t) {
         op_programs only;
         op_programs_only(&d->programs, t->ids[i], &only);
         gpu_record_begin(d->g);
-        tunables[t->operation].record(t->s, (op_context){d->g, &only}, t->shape);
+        tunables[t->operation].record(t->s, (op_context){d->g, &only}, t->shape, t->ids[i]);
         t->lists[i] = gpu_record_end(d->g);
         t->least[i] = 1e300;
         ok = ok && t->lists[i];
@@ -191,8 +228,20 @@ static void choose(tuner *t) {
         if (t->least[i] < t->least[best]) best = i;
     if (p->choice_count == OP_MAX_CHOICES)           /* the oldest goes */
         memmove(p->choices, p->choices + 1, --p->choice_count * sizeof *p->choices);
-    p->choices[p->choice_count++] = (op_choice){t->shape, t->ids[best]};
+    p->choices[p->choice_count++] =
+        (op_choice){t->shape, tunables[t->operation].ids[0], t->ids[best]};
     t->s->model->d->news++;
+}
+
+/* Whether more rounds could change the choice: not where one is faster by a quarter. */
+static bool is_close(const tuner *t) {
+    double best = t->least[0], second = 1e300;
+    for (uint32_t i = 1; i < t->count; i++) {
+        double ns = t->least[i];
+        second = ns < best ? best : ns < second ? ns : second;
+        best = ns < best ? ns : best;
+    }
+    return second < 1.25 * best;
 }
 
 static void run(tuner *t);
@@ -210,7 +259,8 @@ static void run_done(doppler_status status, void *user) {
         t->repeat = t->ns < ROUND_NS / MOST_REPEATS ? MOST_REPEATS : (uint32_t)(ROUND_NS / t->ns);
     t->runs++;
     bool late = prepare_clock() - t->start_ms > BUDGET_MS;
-    if (t->runs == t->count * (ROUNDS + 1)) {
+    bool whole = t->runs % t->count == 0 && round > 0;
+    if (whole && (round == ROUNDS || !is_close(t))) {
         choose(t);
         job_end(t);
         if (late || !next_job(t)) {

@@ -11,16 +11,21 @@ const LAVAPIPE = { VK_DRIVER_FILES: '/usr/share/vulkan/icd.d/lvp_icd.x86_64.json
 
 const GPU_NODES = ['/dev/dri/renderD128', '/dev/nvidia0', '/dev/dxg'];
 
-/** Like openDevice(). software: 'fallback' (if there is no GPU), 'only', 'never'.
- *  The Vulkan loader reads its environment once, so the driver is chosen before the first call,
- *  by the devices that Linux shows. Throws a DopplerError NO_GPU where there is neither. */
-export async function openTestDevice({ software = 'fallback', ...options } = {}) {
+/** Chooses the driver, by the devices that Linux shows. software: 'fallback' (if there is no GPU),
+ *  'only', 'never'. The Vulkan loader reads its environment once: before the first device. */
+export function chooseDriver(software = 'fallback') {
     const hasGpu = process.platform !== 'linux' || GPU_NODES.some((node) => existsSync(node));
     const driver = globalThis.Deno ? LAVAPIPE : SWIFTSHADER;
     if ((software === 'only' || (software === 'fallback' && !hasGpu))
         && !process.env.VK_DRIVER_FILES && existsSync(driver.VK_DRIVER_FILES)) {
         Object.assign(process.env, driver);
     }
+}
+
+/** Like openDevice(); software: as chooseDriver has it. Throws a DopplerError NO_GPU where there is
+ *  no device. */
+export async function openTestDevice({ software = 'fallback', ...options } = {}) {
+    chooseDriver(software);
     return openDevice({ ...options, force: software !== 'never' });
 }
 

@@ -1,18 +1,27 @@
-// run.mjs - runs the rings of tests one after another and adds up what they say.
+// run.mjs - runs the rings of tests and adds up what they say.
 //
-//   node tests/run.mjs [--long] [RING ...]
+//   node tests/run.mjs [--long] [--jobs N] [RING ...]
 //
 // A ring is a list of commands; each says how much passed in one of three known ways: cmocka's
 // "[  PASSED  ] N test(s).", "N passed, N failed", or node:test's "# pass N". A command that
 // exits with an error and names no failure counts as one. Ends with `N passed, N failed`.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+//
+// Commands are started in the rings' order, N at a time (two where there are two cores): none may
+// write where another reads. What one says is shown when it has ended; a ring's seconds are the
+// sum of its commands'.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const names = process.argv.slice(2).filter(a => !a.startsWith('--'));
-const long = process.argv.includes('--long');
+const { values: { long, jobs }, positionals: names } = parseArgs({ allowPositionals: true,
+    options: {
+        long: { type: 'boolean', default: false },
+        jobs: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+    } });
 const node = process.execPath;
 process.env.XDG_CACHE_HOME = join(root, 'build/cache');      // what is kept of devices
 
@@ -63,38 +72,77 @@ function count(output) {
     return total;
 }
 
-function runCommand([program, ...args], log) {
-    const r = spawnSync(program, args, {
-        cwd: root, encoding: 'utf8', maxBuffer: 1 << 28,
-        env: { ...process.env, ...(long ? { LONG: '1' } : {}) },
+// What a command wrote, its exit status and its seconds.
+function run([program, ...args]) {
+    const start = performance.now();
+    const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, ...(long ? { LONG: '1' } : {}) } });
+    const texts = [child.stdout, child.stderr].map((stream) => {
+        const parts = [];
+        stream.on('data', (part) => parts.push(part));
+        return parts;
     });
-    const output = `${r.stdout ?? ''}${r.stderr ?? ''}${r.error ?? ''}`;
+    return new Promise((resolve) => {
+        const ended = (status, error = '') => resolve({ status,
+            output: `${texts.map((parts) => Buffer.concat(parts)).join('')}${error}`,
+            seconds: (performance.now() - start) / 1000 });
+        child.on('error', (error) => ended(-1, error));
+        child.on('close', (status) => ended(status ?? -1));
+    });
+}
+
+async function runCommand(command, ring) {
+    const { status, output, seconds } = await run(command);
     const total = count(output);
     const counted = total.pass + total.fail + total.skip > 0;
-    if (r.status !== 0 && total.fail === 0) total.fail = 1;
-    if (r.status === 0 && !counted) total.pass = 1;
-    log.push(`$ ${program} ${args.join(' ')}\n${output}\n`);
-    if (total.fail) console.log(`\n--- ${program} ${args.join(' ')}\n${output.slice(-6000)}`);
+    if (status !== 0 && total.fail === 0) total.fail = 1;
+    if (status === 0 && !counted) total.pass = 1;
+    const title = command.join(' ');
+    ring.log.push(`$ ${title}\n${output}\n${seconds.toFixed(1)} s\n`);
+    if (total.fail) console.log(`\n--- ${title}\n${output.slice(-6000)}`);
     for (const m of output.matchAll(/^.*# SKIP (.*)$/gm)) console.log(`    skipped: ${m[1]}`);
     for (const m of output.matchAll(/^skipped: (.*)$/gm)) console.log(`    skipped: ${m[1]}`);
-    return total;
+    for (const key of Object.keys(total)) ring.total[key] += total[key];
+    ring.seconds += seconds;
+    if (--ring.left === 0) finish(ring);
+}
+
+function finish({ name, log, total, seconds }) {
+    writeFileSync(join(root, 'build', 'logs', `${name}.txt`), log.join('\n'));
+    for (const key of Object.keys(sum)) sum[key] += total[key];
+    console.log(`${name.padEnd(8)} ${total.pass} passed, ${total.fail} failed, `
+        + `${total.skip} skipped in ${seconds.toFixed(0)} s`);
+}
+
+// Packages that an older program converted: tests share the others, and convert what is missing.
+function removeStale() {
+    const folder = join(root, 'build', 'models'), program = join(root, 'build', 'doppler');
+    const manifest = (name) => join(folder, name, 'manifest.json');
+    for (const name of existsSync(folder) && existsSync(program) ? readdirSync(folder) : []) {
+        if (existsSync(manifest(name))
+            && statSync(manifest(name)).mtimeMs <= statSync(program).mtimeMs) {
+            rmSync(join(folder, name), { recursive: true });
+        }
+    }
 }
 
 const sum = { pass: 0, fail: 0, skip: 0 };
+const start = performance.now();
 mkdirSync(join(root, 'build', 'logs'), { recursive: true });
+removeStale();
+const queue = [];
 for (const [name, commands] of Object.entries(rings)) {
     if (names.length && !names.includes(name)) continue;
-    const start = Date.now();
-    const ring = { pass: 0, fail: 0, skip: 0 };
-    const log = [];
-    for (const command of commands()) {
-        const total = runCommand(command, log);
-        for (const key of Object.keys(ring)) ring[key] += total[key];
-    }
-    writeFileSync(join(root, 'build', 'logs', `${name}.txt`), log.join('\n'));
-    for (const key of Object.keys(sum)) sum[key] += ring[key];
-    console.log(`${name.padEnd(8)} ${ring.pass} passed, ${ring.fail} failed, ${ring.skip} skipped`
-        + ` in ${((Date.now() - start) / 1000).toFixed(0)} s`);
+    const list = commands();
+    const ring = { name, log: [], total: { pass: 0, fail: 0, skip: 0 }, seconds: 0,
+        left: list.length };
+    if (!ring.left) finish(ring);
+    queue.push(...list.map((command) => ({ command, ring })));
 }
+const worker = async () => {
+    for (let next; (next = queue.shift());) await runCommand(next.command, next.ring);
+};
+await Promise.all(Array.from({ length: Math.max(1, Number(jobs)) }, worker));
+console.log(`${((performance.now() - start) / 1000).toFixed(0)} s`);
 console.log(`${sum.pass} passed, ${sum.fail} failed, ${sum.skip} skipped`);
 process.exitCode = sum.fail ? 1 : 0;

@@ -183,8 +183,8 @@ static doppler_status make(error *e, job *j) {
 int cmd_synth(int argc, char **argv) {
     job j = {.target = TARGET_COUNT};
     const argument arguments[] = {
-        {"SHAPE", &j.shape, "llama-3.2-1b, llama-3.1-8b, mistral-7b, gemma-3-1b, gemma-3-4b, "
-         "mixtral-8x7b or gpt-oss-20b", false},
+        {"SHAPE", &j.shape, "stories, llama-3.2-1b, llama-3.1-8b, mistral-7b, gemma-3-1b, "
+         "gemma-3-4b, mixtral-8x7b or gpt-oss-20b", false},
         {"OUT", &j.out, "the folder, or GGUF file, to write; it must not exist", false}};
     const option options[] = {
         {"format", 0, OPTION_CHOICE, &j.form, "safetensors|rdrr|gguf",

@@ -5,6 +5,10 @@
 #include <string.h>
 
 const shape shapes[SHAPE_COUNT] = {
+    {.name = "stories", .like = "models/stories of this project", .family = FAMILY_LLAMA,
+     .layers = 8, .dim = 512, .hidden = 1536, .heads = 8, .kv_heads = 4, .head_dim = 64,
+     .vocab = 4096, .context = 2048, .norm_eps = 1e-5, .theta = 10000, .tied_head = true,
+     .bos = 4091, .pad = SHAPE_NO_TOKEN, .stops = {4092}, .stop_count = 1},
     {.name = "llama-3.2-1b", .like = "meta-llama/Llama-3.2-1B-Instruct", .family = FAMILY_LLAMA,
      .layers = 16, .dim = 2048, .hidden = 8192, .heads = 32, .kv_heads = 8, .head_dim = 64,
      .vocab = 128256, .context = 131072, .norm_eps = 1e-5, .theta = 500000, .tied_head = true,

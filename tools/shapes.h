@@ -35,7 +35,7 @@ typedef struct shape {
     uint32_t vision_layers;      /* of a tower beside the language model; 0: none */
 } shape;
 
-enum { SHAPE_COUNT = 7 };
+enum { SHAPE_COUNT = 8 };
 extern const shape shapes[SHAPE_COUNT];
 
 /* NULL when unknown. */

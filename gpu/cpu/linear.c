@@ -1,4 +1,4 @@
-/* linear.c - twin of gpu/wgsl/linear.wgsl, for both forms of x. */
+/* linear.c - twin of gpu/wgsl/linear.wgsl, for x in every form. */
 #include "gpu/cpu/activation.h"
 #include "gpu/cpu/dot.h"
 #include "gpu/cpu/twins.h"
@@ -60,3 +60,4 @@ static void linear(const gpu_call *call, x_form form) {
 
 void twin_linear(const gpu_call *call) { linear(call, X_F32); }
 void twin_linear_packed(const gpu_call *call) { linear(call, X_PACKED); }
+void twin_linear_digits(const gpu_call *call) { linear(call, X_DIGITS); }

@@ -12,7 +12,7 @@ void twin_matvec(const gpu_call *call) {
     const struct project_dims *d = call->dims;
     const uint32_t *experts = call->buffer[3];
     if (!(d->flags & PROJECT_EXPERTS)) {
-        project_tokens(call, 0, NULL, 0, d->tokens);
+        project_tokens(call, X_PLAIN, 0, NULL, 0, d->tokens);
         return;
     }
     for (uint32_t m = 0; m < d->matrices; m++) {
@@ -20,7 +20,7 @@ void twin_matvec(const gpu_call *call) {
         for (uint32_t s = 0; s < d->tokens; s++) {
             if (experts[s] - d->first_matrix == m) list[count++] = s;
             if (count < TOGETHER && s + 1 < d->tokens) continue;
-            project_tokens(call, m, list, 0, count);
+            project_tokens(call, X_PLAIN, m, list, 0, count);
             count = 0;
         }
     }

@@ -9,6 +9,9 @@ void twin_gather(const gpu_call *call);
 void twin_rmsnorm(const gpu_call *call);
 void twin_matvec(const gpu_call *call);
 void twin_matmul(const gpu_call *call);
+void twin_matmul_few(const gpu_call *call);
+void twin_matmul_packed(const gpu_call *call);
+void twin_matmul_few_packed(const gpu_call *call);
 void twin_rope_kv(const gpu_call *call);
 void twin_attention(const gpu_call *call);
 void twin_attention_merge(const gpu_call *call);
@@ -23,5 +26,6 @@ void twin_form(const gpu_call *call);
 void twin_attention_token(const gpu_call *call);
 void twin_linear(const gpu_call *call);
 void twin_linear_packed(const gpu_call *call);
+void twin_linear_digits(const gpu_call *call);
 
 #endif

@@ -11,32 +11,74 @@ static size_t x_f32_at(uint64_t run, uint32_t i) {
                     i % 4);
 }
 
+/* Byte 16 * part of a run in the digits form: groups of eight runs, [7 parts][8 runs]. */
+static size_t x_digits_at(uint64_t run, uint32_t part) {
+    return (size_t)((run / X_GROUP * 7 + part) * X_GROUP + run % X_GROUP) * 16;
+}
+
 /* Where the sum of squares of run `run` of an x [k] is. */
 static size_t x_square_at(x_form form, uint64_t k, uint64_t run) {
     if (form == X_PACKED) return (size_t)run * X_PACKED_WORDS + 11;
+    if (form == X_DIGITS) return x_digits_at(run, 6) / 4 + 3;
     return (size_t)((k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS * X_GROUP_FLOATS + run);
 }
 
-static void x_store_packed(uint32_t *to, uint64_t run, const float *v, float square) {
-    float largest = 0, scale = 0, inverse = 0, sums[2] = {0, 0};
-    int8_t q[X_RUN];
+/* A run as integers of at most `most`: q; tail: scale, scale times the sums of both halves, square. */
+static void x_round(const float *v, float most, float square, int32_t *q, float *tail) {
+    float largest = 0, scale = 0, inverse = 0;
+    int32_t sums[2] = {0, 0};
     for (uint32_t i = 0; i < X_RUN; i++) largest = fmaxf(largest, fabsf(v[i]));
     if (largest > 1e-30f) {
-        scale = largest / 127;
-        inverse = 127 / largest;
+        scale = largest / most;
+        inverse = most / largest;
     }
     for (uint32_t i = 0; i < X_RUN; i++) {
-        q[i] = (int8_t)fmaxf(-127, fminf(rintf(v[i] * inverse), 127));
+        q[i] = (int32_t)fmaxf(-most, fminf(rintf(v[i] * inverse), most));
         sums[i / 16] += q[i];
     }
-    const float tail[] = {scale, scale * sums[0], scale * sums[1], square};
-    memcpy(to + run * X_PACKED_WORDS, q, sizeof q);
-    memcpy(to + run * X_PACKED_WORDS + 8, tail, sizeof tail);
+    tail[0] = scale;
+    tail[1] = scale * (float)sums[0];
+    tail[2] = scale * (float)sums[1];
+    tail[3] = square;
+}
+
+static void x_store_packed(uint8_t *to, uint64_t run, const float *v, float square) {
+    int32_t q[X_RUN];
+    int8_t bytes[X_RUN];
+    float tail[4];
+    x_round(v, 127, square, q, tail);
+    for (uint32_t i = 0; i < X_RUN; i++) bytes[i] = (int8_t)q[i];
+    memcpy(to + 4 * run * X_PACKED_WORDS, bytes, sizeof bytes);
+    memcpy(to + 4 * run * X_PACKED_WORDS + 32, tail, sizeof tail);
+}
+
+/* Digits are the bytes of q + 0x808080 with their top bits turned. */
+static void x_store_digits(uint8_t *to, uint64_t run, const float *v, float square) {
+    int32_t q[X_RUN];
+    float tail[4];
+    x_round(v, 127 * 65536, square, q, tail);
+    for (uint32_t i = 0; i < X_RUN; i++) {
+        uint32_t digits = (uint32_t)(q[i] + 0x808080) ^ 0x808080;
+        for (uint32_t d = 0; d < 3; d++)
+            to[x_digits_at(run, 2 * d + i / 16) + i % 16] = (uint8_t)(digits >> (16 - 8 * d));
+    }
+    memcpy(to + x_digits_at(run, 6), tail, sizeof tail);
+}
+
+static void x_load_digits(const uint8_t *from, uint64_t run, float *out) {
+    float scale;
+    memcpy(&scale, from + x_digits_at(run, 6), sizeof scale);
+    for (uint32_t i = 0; i < X_RUN; i++) {
+        int32_t q = 0;
+        for (uint32_t d = 0; d < 3; d++)
+            q = q * 256 + (int8_t)from[x_digits_at(run, 2 * d + i / 16) + i % 16];
+        out[i] = scale * (float)q;
+    }
 }
 
 void x_store(x_form form, void *to, uint64_t k, uint64_t run, const float *v, float square) {
-    if (form == X_PACKED) {
-        x_store_packed(to, run, v, square);
+    if (form == X_PACKED || form == X_DIGITS) {
+        (form == X_PACKED ? x_store_packed : x_store_digits)(to, run, v, square);
         return;
     }
     for (uint32_t i = 0; i < X_RUN; i += 4) {
@@ -51,6 +93,10 @@ void x_load(x_form form, const void *from, uint32_t first, uint32_t count, float
         if (form == X_F32) {
             for (uint32_t i = 0; i < X_RUN; i += 4)
                 memcpy(out + i, (const float *)from + x_f32_at(run, i), 16);
+            continue;
+        }
+        if (form == X_DIGITS) {
+            x_load_digits(from, run, out);
             continue;
         }
         const float *words = (const float *)from + run * X_PACKED_WORDS;

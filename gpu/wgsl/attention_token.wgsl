@@ -23,7 +23,8 @@
 // HEADS query heads of one KV head; more of them read K and V again. Key j is
 // in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few.
 // Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
-// the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl.
+// the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl,
+// half_exact.wgsl.
 // Sources: Dao et al. 2022, algorithm 1; Su et al. 2021, section 3.4.2.
 const WG: u32 = 128u;
 const HEADS: u32 = 4u;               // components of a score

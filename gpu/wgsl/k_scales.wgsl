@@ -1,5 +1,5 @@
 // k_scales.wgsl - the header that blocks of q4_k and q5_k begin with. Linked with both, and with
-// half.wgsl. Source: ggml-quants.c, get_scale_min_k4.
+// half_exact.wgsl. Source: ggml-quants.c, get_scale_min_k4.
 //
 //   word 0      d, dmin        f16 pair
 //   words 1-3   8 x (sc, mn)   6 bits each
@@ -13,6 +13,5 @@ fn k_scales(header: vec4u, r: u32) -> vec2f {
     let top   = vec2u(header.y >> (shift + 6u), header.z >> (shift + 6u)) & vec2u(3u);
     let late  = (vec2u(header.w >> shift, header.w >> (shift + 4u)) & vec2u(15u))
               | (top << vec2u(4u));
-    let d = vec2f(half_to_float(header.x & 0xFFFFu), half_to_float(header.x >> 16u));
-    return d * vec2f(select(late, early, r < 4u));
+    return half_pair(header.x) * vec2f(select(late, early, r < 4u));
 }

@@ -17,15 +17,15 @@
 //   5        dims     uniform
 //
 // Dispatch: ceil(rows / ROWS) workgroups, spread over x and y. k % 32 == 0, with FORM y_first % 32
-// == 0. A workgroup makes ROWS rows, a run of the next x, in teams of threads with R rows each. The
-// norm's gain is in x already, its squares are of x before the gain; so the norm is one factor,
-// found on the way. Linked with one weights/*.wgsl, one forms/*.wgsl, which says how
+// == 0. A workgroup makes ROWS rows, a run of the next x, with ACT of twice as many of W, in teams of
+// threads with R rows each. The norm's gain is in x already, its squares are of x before the gain; so
+// the norm is one factor, found on the way. Linked with one weights/*.wgsl, one forms/*.wgsl, which says how
 // many rows R are, with its forms/*_store.wgsl, one reduce/*.wgsl and activation.wgsl; where x is
 // packed, with packed/*.wgsl for the format too.
 // Source: Zhang and Sennrich 2019, equation 4.
 override WG: u32 = 256u;
 const ROWS: u32 = 32u;
-const VALUES: u32 = 2u * R + 1u;     // that a team adds up: rows, squares, rows behind `up`
+const VALUES: u32 = R + 1u;          // that a team adds up: rows, squares
 const FORM_RUNS: u32 = 1u;           // that a workgroup writes
 const NORM: u32 = 1u;
 const BIAS: u32 = 2u;
@@ -49,10 +49,10 @@ fn vector4(i: u32) -> vec4f {
     return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
 }
 
-// Sums of rows r .. r + 3 of the workgroup's; first: 0, or R + 1 for those behind `up`.
-fn dots4(r: u32, first: u32) -> vec4f {
+// Sums of rows r .. r + 3 of the workgroup's, those behind `up` from ROWS on.
+fn dots4(r: u32) -> vec4f {
     var d: vec4f;
-    for (var i = 0u; i < 4u; i++) { d[i] = team_total((r + i) / R, first + (r + i) % R); }
+    for (var i = 0u; i < 4u; i++) { d[i] = team_total((r + i) / R, (r + i) % R); }
     return d;
 }
 
@@ -60,11 +60,13 @@ fn dots4(r: u32, first: u32) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) t: u32) {
     let first = (group.y * groups.x + group.x) * ROWS;
-    let team = WG / (ROWS / R);                          // its threads
-    let row = first + t / team * R;
+    let is_act = (dims.flags & ACT) != 0u;
+    let team = WG * R / select(ROWS, 2u * ROWS, is_act); // its threads
+    let own = t / team * R;                              // its first row of the workgroup's
+    let base = select(0u, dims.up, own >= ROWS);
+    let row = first + own % ROWS;
     let last = dims.rows - 1u;                           // computed twice rather than branched on
     let pieces = piece_count();
-    let is_act = (dims.flags & ACT) != 0u;
     let r = first + 4u * t;                              // of the threads that have four rows
     let works = t < 8u && r < dims.rows;
     var gain = vec4f(1.0);
@@ -80,26 +82,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var sums: array<f32, VALUES>;
     for (var i = t % team; i < pieces; i += team) {
         var piece = piece_load(i);
-        for (var j = 0u; j < R; j++) { sums[j] += piece_dot(min(row + j, last), i, &piece); }
+        for (var j = 0u; j < R; j++) { sums[j] += piece_dot(base + min(row + j, last), i, &piece); }
         if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
     }
-    if (is_act) {
-        for (var i = t % team; i < pieces; i += team) {
-            var piece = piece_load(i);
-            for (var j = 0u; j < R; j++) {
-                sums[R + 1u + j] += piece_dot(dims.up + min(row + j, last), i, &piece);
-            }
-        }
-    }
-    team_store(t, select(R + 1u, VALUES, is_act), &sums);
+    team_store(t, team, &sums);
     workgroupBarrier();
 
     if (works) {
         let norm = 1.0 / sqrt(team_total(0u, R) / f32(dims.k) + dims.eps);
         let scale = select(1.0, norm, (dims.flags & NORM) != 0u);
-        v += scale * dots4(4u * t, 0u) + bias;
+        v += scale * dots4(4u * t) + bias;
         if (is_act) {
-            var second = scale * dots4(4u * t, R + 1u);
+            var second = scale * dots4(ROWS + 4u * t);
             if ((dims.flags & BIAS) != 0u) { second += vector4(dims.bias + dims.up + r); }
             v = activate(dims.activation, v, second, 0.0);   // none that is clamped
         }

@@ -40,6 +40,9 @@ test('the packed package runs elsewhere, as a module and from the command line',
     const json = run(process.execPath, join(home, 'doppler'), 'run', micro, '-p', prompts[0].text,
         '-n', '6', '--kv', 'f32', '--device', 'cpu', '--json');
     assert.equal(JSON.parse(json).generated.join(), want);
+    assert.match(run(process.execPath, join(home, 'doppler'), 'bench', 'inference', '--shape',
+        'stories', '--layers', '1', '--device', 'cpu', '--context', '4', '--prompt', '4', '-n', '2',
+        '--rounds', '1'), /decode [\d.]+ tokens\/s/);
 });
 
 test('wasm and JavaScript together stay below the limit', () => {

@@ -15,6 +15,33 @@ static size_t packed_at(uint32_t run, uint32_t i) {
     return (size_t)run * 48 + i;
 }
 
+/* Byte 16 * part of a run. */
+static size_t digits_at(uint32_t run, uint32_t part) {
+    return (size_t)run / 8 * 896 + part * 128 + run % 8 * 16;
+}
+
+/* Where scale and sums of a run are. */
+static size_t tail_at(x_form form, uint32_t run) {
+    return form == X_PACKED ? packed_at(run, 32) : digits_at(run, 6);
+}
+
+/* Integer i of a run has so many digits, here the place of one. */
+static uint32_t digit_count(x_form form) { return form == X_PACKED ? 1 : 3; }
+static size_t digit_at(x_form form, uint32_t run, uint32_t digit, uint32_t i) {
+    return form == X_PACKED ? packed_at(run, i) : digits_at(run, 2 * digit + i / 16) + i % 16;
+}
+
+/* Element i of a run. */
+static double element(x_form form, const char *at, uint32_t run, uint32_t i) {
+    float v;
+    memcpy(&v, at + (form == X_F32 ? f32_at(run, i) : tail_at(form, run)), 4);
+    if (form == X_F32) return v;
+    int q = 0;
+    for (uint32_t d = 0; d < digit_count(form); d++)
+        q = q * 256 + (signed char)at[digit_at(form, run, d, i)];
+    return (double)v * q;
+}
+
 void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *seed) {
     char *at = calloc(1, (size_t)x_form_bytes(form, k));
     if (!at) abort();
@@ -22,19 +49,27 @@ void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *
     *square = 0;
     for (uint32_t run = 0; run < k / 32; run++) {
         float one = fabsf(kernel_random(seed)), scale = fabsf(kernel_random(seed)) / 64;
-        float sums[2] = {0, 0};
+        double sums[2] = {0, 0};
         *square += one;
         for (uint32_t i = 0; i < 32; i++) {
             float v = kernel_random(seed);
-            int q = (int)(v * 127.4f);
-            x[run * 32 + i] = form == X_F32 ? v : (double)scale * q;
-            sums[i / 16] += scale * (float)q;
-            if (form == X_F32) memcpy(at + f32_at(run, i), &v, 4);
-            else at[packed_at(run, i)] = (char)q;
+            x[run * 32 + i] = v;
+            if (form == X_F32) {
+                memcpy(at + f32_at(run, i), &v, 4);
+                continue;
+            }
+            int q = 0;
+            for (uint32_t d = 0; d < digit_count(form); d++) {
+                int digit = (int)(kernel_random(seed) * 127.4f);
+                at[digit_at(form, run, d, i)] = (char)digit;
+                q = q * 256 + digit;
+            }
+            x[run * 32 + i] = (double)scale * q;
+            sums[i / 16] += (double)scale * q;
         }
-        const float tail[] = {scale, sums[0], sums[1], one};
+        const float tail[] = {scale, (float)sums[0], (float)sums[1], one};
         if (form == X_F32) memcpy(at + squares + 4 * run, &one, 4);
-        else memcpy(at + packed_at(run, 32), tail, sizeof tail);
+        else memcpy(at + tail_at(form, run), tail, sizeof tail);
     }
     return at;
 }
@@ -48,34 +83,43 @@ static bool check_squares(const double *plain, uint32_t run, float got, char *wh
     return false;
 }
 
-/* Each element within half a step of want, the sums those of the integers. */
-static bool check_packed(const char *at, const double *want, uint32_t run, char *why,
-                         size_t why_bytes) {
+void form_read(x_form form, const void *from, uint32_t k, double *x) {
+    const char *at = from;
+    for (uint32_t i = 0; i < k; i++) {
+        float v;
+        memcpy(&v, at + 4 * i, 4);
+        x[i] = form == X_PLAIN ? (double)v : element(form, at, i / 32, i % 32);
+    }
+}
+
+/* The sums are those of the integers, and packed elements within half a step of want. */
+static bool check_integers(x_form form, const char *at, const double *want, uint32_t run, char *why,
+                           size_t why_bytes) {
     float tail[4];
-    double largest = 0, sums[2] = {0, 0};
-    memcpy(tail, at + packed_at(run, 32), sizeof tail);
-    for (uint32_t i = 0; i < 32; i++) largest = fmax(largest, fabs(want[i]));
-    double step = largest / 127, worst = 0;
+    double largest = 0, sums[2] = {0, 0}, worst = 0;
+    memcpy(tail, at + tail_at(form, run), sizeof tail);
     for (uint32_t i = 0; i < 32; i++) {
-        double value = (double)tail[0] * (signed char)at[packed_at(run, i)];
+        double value = element(form, at, run, i);
+        largest = fmax(largest, fabs(want[i]));
         worst = fmax(worst, fabs(value - want[i]));
         sums[i / 16] += value;
     }
-    double off = fmax(fabs(sums[0] - tail[1]), fabs(sums[1] - tail[2]));
-    bool ok = worst <= 0.5001 * step && off <= 1e-5 * largest + 1e-30 &&
-              fabs(tail[0] - step) <= 1e-5 * step;
+    double step = largest / 127, off = fmax(fabs(sums[0] - tail[1]), fabs(sums[1] - tail[2]));
+    bool ok = off <= 1e-5 * largest + 1e-30;
+    if (form == X_PACKED)
+        ok = ok && worst <= 0.5001 * step && fabs(tail[0] - step) <= 1e-5 * step;
     if (!ok)
         snprintf(why, why_bytes, "run %u: %g off with steps of %g, scale %g, sums %g off", run,
                  worst, step, (double)tail[0], off);
     return ok;
 }
 
-static bool check_floats(const char *at, const double *want, uint32_t first, uint32_t count,
-                         char *why, size_t why_bytes) {
+static bool check_values(x_form form, const char *at, const double *want, uint32_t first,
+                         uint32_t count, char *why, size_t why_bytes) {
     float *x = malloc(count * sizeof *x);
     if (!x) abort();
     for (uint32_t i = 0; i < count; i++)
-        memcpy(x + i, at + f32_at((first + i) / 32, (first + i) % 32), 4);
+        x[i] = (float)element(form, at, (first + i) / 32, (first + i) % 32);
     double error = kernel_error(x, want, count);
     free(x);
     snprintf(why, why_bytes, "error %.3g of the largest value", error);
@@ -85,13 +129,14 @@ static bool check_floats(const char *at, const double *want, uint32_t first, uin
 bool form_check(x_form form, const void *got, uint32_t k, uint32_t first, uint32_t count,
                 const double *want, const double *plain, char *why, size_t why_bytes) {
     const char *at = got;
-    if (form == X_F32 && !check_floats(at, want, first, count, why, why_bytes)) return false;
+    if (form != X_PACKED && !check_values(form, at, want, first, count, why, why_bytes))
+        return false;
     for (uint32_t i = 0; i < count; i += 32) {
         uint32_t run = (first + i) / 32;
         float square;
         size_t squares = (k + 255) / 256 * 1024;
-        memcpy(&square, at + (form == X_F32 ? squares + 4 * run : packed_at(run, 44)), 4);
-        if (form == X_PACKED && !check_packed(at, want + i, run, why, why_bytes)) return false;
+        memcpy(&square, at + (form == X_F32 ? squares + 4 * run : tail_at(form, run) + 12), 4);
+        if (form != X_F32 && !check_integers(form, at, want + i, run, why, why_bytes)) return false;
         if (!check_squares(plain + i, run, square, why, why_bytes)) return false;
     }
     return true;

@@ -9,7 +9,8 @@
 #include <string.h>
 
 static const kernel_suite *const suites[] = {
-    &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_rope_kv,
+    &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_matmul_variants,
+    &suite_matmul_packed, &suite_rope_kv,
     &suite_attention, &suite_act_mul, &suite_route, &suite_expert_tiles, &suite_combine,
     &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_linear,
 };

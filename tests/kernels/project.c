@@ -1,6 +1,7 @@
 /* project.c - see project.h. */
 #include "tests/kernels/project.h"
 #include "gpu/gpu_backend.h"
+#include "tests/kernels/form_test.h"
 #include "tests/kernels/matrix.h"
 
 #include <math.h>
@@ -23,8 +24,12 @@ static uint32_t matrices_of(const projection *p) {
     return p->bound ? p->bound : p->experts ? p->experts : 1;
 }
 
+/* Slots of a tile. */
+static uint32_t tile_of(const projection *p) { return op_expert_tile(slots_of(p), p->experts); }
+
 static uint32_t tiles_of(const projection *p) {
-    return expert_tile_count(slots_of(p), p->experts, MATMUL_TOKENS);
+    if (!p->experts) return 0;
+    return expert_tile_count(slots_of(p), p->experts, tile_of(p));
 }
 
 /* What y holds before, where that matters. */
@@ -50,12 +55,12 @@ static bool is_result(const kernel_case *c, size_t i) {
 
 static void record_by_hand(op_context o, const gpu_buffer *b, const projection *p) {
     bool is_matvec =
-        p->experts ? !op_sorts_experts(slots_of(p), p->experts) : p->tokens == 1;
+        p->experts ? !op_sorts_experts(X_PLAIN, slots_of(p), p->experts) : p->tokens == 1;
     struct project_dims dims = {
         .rows = p->rows, .k = p->k, .tokens = slots_of(p), .y_first = p->y_first,
         .y_stride = stride_of(p), .bias = BIAS_AT, .matrices = matrices_of(p),
         .first_matrix = p->first, .share = p->experts && !p->own_x ? p->used : 1,
-        .order = p->experts ? 3 * tiles_of(p) : 0,
+        .order = 3 * tiles_of(p),
         .flags = (p->experts ? PROJECT_EXPERTS : 0) | (p->bias ? PROJECT_BIAS : 0)};
     gpu_binding bindings[] = {{b[WEIGHTS], 0, 0}, {b[X], 0, 0}, {b[VECTORS], 0, 0},
                               {b[is_matvec ? IDS : ROUTING], 0, 0}, {b[Y], 0, 0}};
@@ -76,13 +81,17 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
         uint64_t expert_bytes = p->rows * format_row_bytes(p->format, p->k);
         uint64_t limit = o.g->limits.binding_bytes;
         if (p->slab) o.g->limits.binding_bytes = p->slab * expert_bytes + 16;
-        const op_experts e = {p->experts, p->used, p->own_x ? 1 : p->used, b[IDS], b[ROUTING]};
+        const op_experts e = {p->experts, p->used, p->own_x ? 1 : p->used, p->form, b[IDS],
+                              b[ROUTING]};
         op_project_experts(o, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens, b[VECTORS],
                            bias, &e);
         o.g->limits.binding_bytes = limit;
+    } else if (p->kernel) {
+        op_project_by(o, p->kernel, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens,
+                      b[VECTORS], bias, p->add);
     } else {
-        op_project(o, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens, b[VECTORS], bias,
-                   p->add);
+        op_project(o, p->form, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens, b[VECTORS],
+                   bias, p->add);
     }
 }
 
@@ -90,15 +99,18 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
 
 /* want [slots, stride], by matrix_row and sums in double precision. */
 static void reference(const kernel_case *c, const projection *p, double *want) {
-    const float *x = c->buffer[X].data, *vectors = c->buffer[VECTORS].data;
-    double *w = malloc(p->k * sizeof *w);
-    if (!w) abort();
+    const float *vectors = c->buffer[VECTORS].data;
+    double *w = malloc(p->k * sizeof *w), *x = malloc((size_t)x_rows(p) * p->k * sizeof *x);
+    if (!w || !x) abort();
+    size_t x_bytes = (size_t)x_form_bytes(p->form, p->k);
+    for (uint32_t t = 0; t < x_rows(p); t++)
+        form_read(p->form, (const char *)c->buffer[X].data + t * x_bytes, p->k, x + t * p->k);
     for (uint32_t row = 0; row < matrices_of(p) * p->rows; row++) {
         uint32_t m = row / p->rows, r = row % p->rows;
         matrix_row(p->format, c->buffer[WEIGHTS].data, p->k, row, w);
         for (uint32_t s = 0; s < slots_of(p); s++) {
             if (matrix_of(c, s) != m) continue;
-            const float *from = x + (size_t)s * x_rows(p) / slots_of(p) * p->k;
+            const double *from = x + (size_t)s * x_rows(p) / slots_of(p) * p->k;
             size_t at = (size_t)s * stride_of(p) + p->y_first + r;
             double sum = p->bias ? vectors[BIAS_AT + row] : 0;
             for (uint32_t i = 0; i < p->k; i++) sum += w[i] * from[i];
@@ -106,6 +118,7 @@ static void reference(const kernel_case *c, const projection *p, double *want) {
         }
     }
     free(w);
+    free(x);
 }
 
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
@@ -158,7 +171,7 @@ static void make_routing(const projection *p, const uint32_t *ids, uint32_t *rou
         for (; placed < end; placed += tile[2], tile += 3) {
             tile[0] = e;
             tile[1] = placed;
-            tile[2] = end - placed < MATMUL_TOKENS ? end - placed : MATMUL_TOKENS;
+            tile[2] = end - placed < tile_of(p) ? end - placed : tile_of(p);
         }
     }
 }
@@ -174,6 +187,24 @@ static void make_experts(const projection *p, uint64_t *seed, kernel_case *c) {
     if (!p->experts) return;
     make_ids(p, seed, c->buffer[IDS].data);
     make_routing(p, c->buffer[IDS].data, c->buffer[ROUTING].data);
+}
+
+static void make_x(const projection *p, uint64_t *seed, kernel_case *c) {
+    size_t row_bytes = (size_t)x_form_bytes(p->form, p->k);
+    c->buffer[X].bytes = x_rows(p) * row_bytes;
+    if (p->form == X_PLAIN) {
+        c->buffer[X].data = floats_random((size_t)x_rows(p) * p->k, seed);
+        return;
+    }
+    char *x = c->buffer[X].data = malloc(c->buffer[X].bytes);
+    double *values = malloc(p->k * sizeof *values), square;
+    if (!x || !values) abort();
+    for (uint32_t t = 0; t < x_rows(p); t++) {
+        void *row = form_random(p->form, p->k, values, &square, seed);
+        memcpy(x + t * row_bytes, row, row_bytes);
+        free(row);
+    }
+    free(values);
 }
 
 static void name_case(const char *kernel, const projection *p, kernel_case *c) {
@@ -198,8 +229,7 @@ void projection_make(const char *kernel, const projection *p, uint64_t seed, ker
     uint32_t rows = matrices_of(p) * p->rows;
     c->buffer[WEIGHTS].data =
         matrix_random(p->format, rows, p->k, &seed, &c->buffer[WEIGHTS].bytes);
-    c->buffer[X].bytes = (size_t)x_rows(p) * p->k * sizeof(float);
-    c->buffer[X].data = floats_random((size_t)x_rows(p) * p->k, &seed);
+    make_x(p, &seed, c);
     c->buffer[VECTORS].bytes = (BIAS_AT + rows) * sizeof(float);
     c->buffer[VECTORS].data = floats_random(BIAS_AT + rows, &seed);
     make_experts(p, &seed, c);

@@ -11,6 +11,8 @@ typedef enum projection_routing { SPREAD, SAME, NOT_FIRST, NO_SLOTS } projection
 
 typedef struct projection {
     weight_format format;
+    x_form form;                 /* of x: plain or packed */
+    kernel_id kernel;            /* not 0: dispatched by that one; not experts */
     uint32_t rows, k, tokens;
     bool bias, add;
     uint32_t y_first, y_pad;     /* floats before and behind a row of y that stay as they are */

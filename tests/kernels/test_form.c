@@ -19,7 +19,9 @@ static const setup setups[] = {
     {288, 3, 2, 1, 100, FORM_GAIN, 0}, {4096, 1, 3, 5, 1e-3f, FORM_GAIN, 0},
     {96, 5, 1, 0, 1, 0, 0},          {64, 2, 0, 0, 0, FORM_GAIN, 0},
 };
-enum { SETUPS = sizeof setups / sizeof *setups, FORMS = 2 };
+enum { SETUPS = sizeof setups / sizeof *setups, FORMS = 3 };
+static const x_form forms[FORMS] = {X_F32, X_PACKED, X_DIGITS};
+static const char *const names[FORMS] = {"f32", "packed", "digits"};
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const setup *u = user;
@@ -53,10 +55,10 @@ static void make(uint32_t index, kernel_case *c) {
     setup *u = c->user = malloc(sizeof *u);
     if (!u) abort();
     *u = setups[index / FORMS];
-    u->form = index % FORMS ? X_PACKED : X_F32;
-    if (u->form == X_F32) u->tokens = 1;
+    u->form = forms[index % FORMS];
+    if (u->form != X_PACKED) u->tokens = 1;
     snprintf(c->name, sizeof c->name, "form %s %ux%u first %u gain %u size %g",
-             u->form == X_F32 ? "f32" : "packed", u->tokens, u->k, u->first, u->gain,
+             names[index % FORMS], u->tokens, u->k, u->first, u->gain,
              (double)u->size);
     c->record = record;
     c->check = check;

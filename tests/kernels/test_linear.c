@@ -34,6 +34,8 @@ enum { SETUPS = sizeof setups / sizeof *setups };
 static const weight_format packed_formats[] = {FORMAT_Q4_0, FORMAT_Q5_0, FORMAT_Q8_0, FORMAT_Q4_K,
                                                FORMAT_Q5_K, FORMAT_Q6_K, FORMAT_MXFP4};
 enum { PACKED = sizeof packed_formats / sizeof *packed_formats };
+static const char *const form_names[X_FORMS] = {
+    [X_F32] = "", [X_PACKED] = "_packed", [X_DIGITS] = "_digits"};
 
 typedef struct linear_case {
     setup s;
@@ -110,19 +112,19 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     return ok;
 }
 
-/* Cases: every format in f32, then those that have it packed. */
+/* Cases: every format in f32, then those that have it packed, then those again with digits. */
 static void make(uint32_t index, kernel_case *c) {
     uint64_t seed = 77 + index;
     uint32_t kind = index / SETUPS;
     setup s = setups[index % SETUPS];
-    s.form = kind < FORMAT_COUNT ? X_F32 : X_PACKED;
-    s.format = kind < FORMAT_COUNT ? kind : packed_formats[kind - FORMAT_COUNT];
+    s.form = kind < FORMAT_COUNT ? X_F32 : kind < FORMAT_COUNT + PACKED ? X_PACKED : X_DIGITS;
+    s.format = s.form == X_F32 ? kind : packed_formats[(kind - FORMAT_COUNT) % PACKED];
     linear_case *l = c->user = malloc(sizeof *l + s.k * sizeof *l->x);
     if (!l) abort();
     l->s = s;
     l->x = (double *)(l + 1);
     snprintf(c->name, sizeof c->name, "linear%s %s %ux%u flags %u",
-             s.form == X_F32 ? "" : "_packed", formats[s.format].name, s.rows, s.k, s.flags);
+             form_names[s.form], formats[s.format].name, s.rows, s.k, s.flags);
     c->record = record;
     c->check = check;
     c->needs = s.form == X_F32 ? KERNEL_LINEAR : KERNEL_LINEAR_PACKED;
@@ -143,4 +145,4 @@ static void make(uint32_t index, kernel_case *c) {
     c->buffer[3].read_back = c->buffer[4].read_back = true;
 }
 
-const kernel_suite suite_linear = {"linear", SETUPS * (FORMAT_COUNT + PACKED), make};
+const kernel_suite suite_linear = {"linear", SETUPS * (FORMAT_COUNT + 2 * PACKED), make};

@@ -35,3 +35,44 @@ static void make(uint32_t index, kernel_case *c) {
 }
 
 const kernel_suite suite_matmul = {"matmul", SHAPES * FORMAT_COUNT, make};
+
+/* By hand, whatever op_project would take: more than a tile each way, and little. */
+static const projection variants[] = {
+    {.rows = 70, .k = 96, .tokens = 35, .kernel = KERNEL_MATMUL, .add = true},
+    {.rows = 70, .k = 96, .tokens = 131, .kernel = KERNEL_MATMUL_LARGE, .y_first = 3, .y_pad = 1},
+    {.rows = 5, .k = 288, .tokens = 2, .kernel = KERNEL_MATMUL_LARGE, .bias = true},
+    {.rows = 67, .k = 544, .tokens = 6, .kernel = KERNEL_MATMUL_FEW, .bias = true},
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+static void make_variant(uint32_t index, kernel_case *c) {
+    projection p = variants[index % VARIANTS];
+    p.format = index / VARIANTS;
+    projection_make(kernels[p.kernel].name, &p, 2000 + index, c);
+}
+
+const kernel_suite suite_matmul_variants = {"matmul_variants", VARIANTS * FORMAT_COUNT,
+                                            make_variant};
+
+static const projection packed[] = {
+    {.rows = 70, .k = 288, .tokens = 35, .kernel = KERNEL_MATMUL_PACKED, .y_first = 3, .y_pad = 1},
+    {.rows = 130, .k = 96, .tokens = 131, .kernel = KERNEL_MATMUL_PACKED_LARGE, .bias = true},
+    {.rows = 5, .k = 512, .tokens = 3, .kernel = KERNEL_MATMUL_PACKED_LARGE, .add = true},
+    {.rows = 35, .k = 1056, .tokens = 6, .kernel = KERNEL_MATMUL_FEW_PACKED, .add = true},
+    {.rows = 3, .k = 1056, .tokens = 1, .bias = true},
+    {.rows = 7, .k = 96, .tokens = 40, .experts = 5, .used = 2, .bias = true},
+    {.rows = 9, .k = 32, .tokens = 7, .experts = 4, .used = 2, .own_x = true},
+};
+enum { PACKED = sizeof packed / sizeof *packed };
+static const weight_format packed_formats[] = {FORMAT_Q4_0, FORMAT_Q5_0, FORMAT_Q8_0, FORMAT_Q4_K,
+                                               FORMAT_Q5_K, FORMAT_Q6_K, FORMAT_MXFP4};
+enum { PACKED_FORMATS = sizeof packed_formats / sizeof *packed_formats };
+
+static void make_packed(uint32_t index, kernel_case *c) {
+    projection p = packed[index % PACKED];
+    p.form = X_PACKED;
+    p.format = packed_formats[index / PACKED];
+    projection_make(p.kernel ? kernels[p.kernel].name : "matmul packed", &p, 3000 + index, c);
+}
+
+const kernel_suite suite_matmul_packed = {"matmul_packed", PACKED * PACKED_FORMATS, make_packed};

@@ -2,7 +2,7 @@
 // computed for the same weights (golden.json + logits.f32 beside a checkpoint).
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { violations } from '../schema.mjs';
@@ -33,18 +33,28 @@ export function doppler(...args) {
     return r.stdout;
 }
 
-// A package converted from a checkpoint, made once per build folder and checkpoint.
+// A package converted from a checkpoint, made once per build folder and checkpoint: elsewhere, then
+// moved, as another process may want the same one. Of two, the one that is there first stays.
 export function converted(checkpoint, name, quantize) {
     const out = join(work, `${name}-${quantize}`);
     const manifest = join(out, 'manifest.json');
     const program = join(root, 'build', 'doppler');
-    const fresh = existsSync(manifest) && statSync(manifest).mtimeMs > statSync(program).mtimeMs;
-    if (fresh) return out;
+    const fresh = () =>
+        existsSync(manifest) && statSync(manifest).mtimeMs > statSync(program).mtimeMs;
+    if (fresh()) return out;
+    const made = `${out}.${process.pid}`;
     mkdirSync(work, { recursive: true });
-    rmSync(out, { recursive: true, force: true });
-    doppler('convert', checkpoint, out, '--quantize', quantize, '--quiet');
-    const wrong = violations(out);
-    if (wrong.length) throw new Error(`${out}: ${wrong.join('\n')}`);
+    rmSync(made, { recursive: true, force: true });
+    doppler('convert', checkpoint, made, '--quantize', quantize, '--quiet');
+    const wrong = violations(made);
+    if (wrong.length) throw new Error(`${made}: ${wrong.join('\n')}`);
+    if (!fresh()) rmSync(out, { recursive: true, force: true });
+    try {
+        renameSync(made, out);
+    } catch (error) {
+        if (!fresh()) throw error;
+        rmSync(made, { recursive: true });
+    }
     return out;
 }
 

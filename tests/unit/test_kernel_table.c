@@ -98,11 +98,13 @@ static void every_program_has_one_entry_and_a_twin(void **state) {
     for_each_program(check_parts);
 }
 
-/* "const NAME: u32 = 64u;" in a kernel's text or in one that it is linked with. */
+/* "const NAME: u32 = 64u;", or override, in a kernel's text or in one that it is linked with. */
 static uint32_t constant(kernel_id id, const char *name) {
     char text[64];
-    snprintf(text, sizeof text, "const %s: u32 = ", name);
-    gpu_program_desc desc = kernel_program(id, 0, &(gpu_limits){.workgroup_threads = 256});
+    snprintf(text, sizeof text, " %s: u32 = ", name);
+    static const gpu_limits device = {.workgroup_threads = 256, .features = GPU_PACKED_DOT};
+    gpu_program_desc desc =
+        kernel_program(id, kernel_exists(id, 0, &device) ? 0 : FORMAT_Q8_0, &device);
     const char *at = NULL;
     for (int i = 0; i < GPU_MAX_SOURCES && desc.sources[i] && !at; i++)
         at = strstr(desc.sources[i], text);
@@ -116,7 +118,11 @@ static void grids_and_kernels_agree_on_shapes(void **state) {
     assert_int_equal(constant(KERNEL_MATVEC, "WG"), MATVEC_THREADS);
     assert_int_equal(constant(KERNEL_MATVEC, "ROWS"), MATVEC_ROWS);
     assert_int_equal(constant(KERNEL_MATMUL, "ROWS"), MATMUL_ROWS);
-    assert_int_equal(constant(KERNEL_MATMUL, "TOKENS"), MATMUL_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL, "WG") / 2, MATMUL_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL_FEW, "ROWS"), MATMUL_FEW_ROWS);
+    assert_int_equal(constant(KERNEL_MATMUL_FEW, "TOKENS"), MATMUL_FEW_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL_PACKED, "WG") / 2, MATMUL_PACKED_TOKENS);
+    assert_int_equal(MATMUL_LARGE_THREADS / 2, MATMUL_LARGE_TOKENS);
     assert_int_equal(constant(KERNEL_MATMUL, "BIAS"), PROJECT_BIAS);
     assert_int_equal(constant(KERNEL_MATMUL, "ADD"), PROJECT_ADD);
     assert_int_equal(constant(KERNEL_MATVEC, "EXPERTS"), PROJECT_EXPERTS);

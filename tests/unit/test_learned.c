@@ -22,7 +22,8 @@ static doppler *known(const char *name) {
     doppler *d = device(name);
     d->trust[KERNEL_LINEAR][FORMAT_Q4_K] = TRUST_RIGHT | TRUST_WITHOUT_FEATURES;
     d->trust[KERNEL_LINEAR_PACKED][FORMAT_Q6_K] = TRUST_WRONG;
-    d->programs.choices[0] = (op_choice){{FORMAT_Q4_K, 4096, 14336, 1}, KERNEL_LINEAR_WIDE};
+    d->programs.choices[0] = (op_choice){{FORMAT_Q4_K, 4096, 14336, 1}, KERNEL_LINEAR,
+                                            KERNEL_LINEAR_WIDE};
     d->programs.choice_count = 1;
     return d;
 }

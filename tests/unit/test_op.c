@@ -43,7 +43,7 @@ static void run(weight_format format, uint64_t binding_bytes, results *out) {
         {OFFSET + matrix_bytes, "weights"}, {TOKENS * COLS * 4, "x"}, {(ROWS + 1) * 4, "vectors"},
         {TOKENS * 4, "ids"}, {sizeof out->y, "y"}, {sizeof out->gathered, "gathered"}};
     gpu_buffers_create(g, descs, BUFFERS, b, expect_ok, NULL);
-    const kernel_id used[] = {KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_GATHER};
+    const kernel_id used[] = {KERNEL_MATVEC, KERNEL_MATMUL_FEW, KERNEL_GATHER};
     op_programs programs = {0};
     for (int i = 0; i < 3; i++) {
         gpu_program_desc desc = kernel_program(used[i], format, gpu_get_limits(g));
@@ -58,8 +58,8 @@ static void run(weight_format format, uint64_t binding_bytes, results *out) {
     matrix w = {format, ROWS, COLS, b[WEIGHTS], OFFSET};
     op_context o = {g, &programs};
     gpu_record_begin(g);
-    op_project(o, b[Y], FIRST, STRIDE, &w, b[X], 1, b[VECTORS], 1, false);
-    op_project(o, b[Y], FIRST, STRIDE, &w, b[X], TOKENS, b[VECTORS], 1, true);
+    op_project(o, X_PLAIN, b[Y], FIRST, STRIDE, &w, b[X], 1, b[VECTORS], 1, false);
+    op_project(o, X_PLAIN, b[Y], FIRST, STRIDE, &w, b[X], TOKENS, b[VECTORS], 1, true);
     op_gather(o, b[GATHERED], &w, b[IDS], TOKENS, 2);
     gpu_list list = gpu_record_end(g);
     assert_true(list);

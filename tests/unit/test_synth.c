@@ -102,7 +102,7 @@ static void sizes_are_those_of_the_released_models(void **state) {
         {"llama-3.2-1b", 2 * 1235814400ull, 1},   {"llama-3.1-8b", 2 * 8030261248ull, 4},
         {"mistral-7b", 2 * 7241732096ull, 3},     {"gemma-3-1b", 2 * 999885952ull, 1},
         {"gemma-3-4b", 8600158944ull, 2},         {"mixtral-8x7b", 93405585408ull, 19},
-        {"gpt-oss-20b", 13761264768ull, 3},
+        {"gpt-oss-20b", 13761264768ull, 3},       {"stories", 2 * 27271680ull, 1},
     };
     assert_int_equal(sizeof known / sizeof *known, SHAPE_COUNT);
     for (size_t i = 0; i < SHAPE_COUNT; i++) {

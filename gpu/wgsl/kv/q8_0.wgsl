@@ -5,7 +5,7 @@
 //
 //   x[i] = d q[i],  d = max |x| / 127 rounded to f16,  q[i] = round(x[i] / d)
 //
-// rows = kv_count 2 slots. head_dim % 32 == 0. Linked with half.wgsl. Twin: gpu/cpu/kv.h.
+// rows = kv_count 2 slots. head_dim % 32 == 0. Linked with half.wgsl, half_exact.wgsl. Twin: gpu/cpu/kv.h.
 // Source of the idea: ggml-quants.c, quantize_row_q8_0.
 const KV_WORDS: u32 = 1u;            // of four elements
 const KV_SCALED: bool = true;

@@ -1,12 +1,14 @@
 // reduce/subgroup.wgsl - as reduce/shared.wgsl, by subgroups of any size: a team is a part of one,
 // one, or several. Neighbouring threads of a workgroup are taken for neighbours in their subgroup,
 // which WGSL does not promise: a device is tested before this is used on it.
-var<workgroup> team_parts: array<f32, WG / 4u * VALUES>;     // [subgroups, VALUES]
-var<private> lanes: u32;             // of a team in one subgroup
+var<workgroup> team_parts: array<f32, WG / 4u * VALUES>;     // [parts, VALUES]
+var<private> lanes: u32;             // of a team in one subgroup, at least 4
+var<private> team_parts_each: u32;
 
-fn team_store(t: u32, count: u32, values: ptr<function, array<f32, VALUES>>) {
-    lanes = min(min(WG / (ROWS / R), 32u), subgroupAdd(1u));
-    for (var i = 0u; i < count; i++) {
+fn team_store(t: u32, team: u32, values: ptr<function, array<f32, VALUES>>) {
+    lanes = min(min(team, 32u), subgroupAdd(1u));
+    team_parts_each = team / lanes;
+    for (var i = 0u; i < VALUES; i++) {
         var sum = (*values)[i];
         if (lanes > 16u) { sum += subgroupShuffleXor(sum, 16u); }
         if (lanes > 8u) { sum += subgroupShuffleXor(sum, 8u); }
@@ -18,8 +20,9 @@ fn team_store(t: u32, count: u32, values: ptr<function, array<f32, VALUES>>) {
 }
 
 fn team_total(team: u32, i: u32) -> f32 {
-    let parts = WG / (ROWS / R) / lanes;
     var total = 0.0;
-    for (var j = 0u; j < parts; j++) { total += team_parts[(team * parts + j) * VALUES + i]; }
+    for (var j = 0u; j < team_parts_each; j++) {
+        total += team_parts[(team * team_parts_each + j) * VALUES + i];
+    }
     return total;
 }

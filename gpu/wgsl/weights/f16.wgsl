@@ -2,7 +2,7 @@
 //
 //   word i of a row   w[2i] in the low half, w[2i + 1] in the high half
 //
-// weights: array<vec4u>, 4 of them a run. Linked with half.wgsl.
+// weights: array<vec4u>, 4 of them a run. Linked with half_exact.wgsl.
 
 fn f16_low(v: vec4u) -> vec4f {
     return vec4f(half_to_float(v.x & 0xFFFFu), half_to_float(v.y & 0xFFFFu),

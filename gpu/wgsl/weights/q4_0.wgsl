@@ -6,7 +6,7 @@
 //
 //   w[i] = d * (q[i] - 8)
 //
-// weights: array<vec4u>. Linked with half.wgsl. Source: ggml-quants.c, block_q4_0.
+// weights: array<vec4u>. Linked with half_exact.wgsl. Source: ggml-quants.c, block_q4_0.
 
 // First vec4 of a row.
 fn q4_0_row(row: u32) -> u32 {

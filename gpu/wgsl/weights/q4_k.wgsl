@@ -8,7 +8,7 @@
 //   w[i] = d * sc[run] * q[i] - dmin * mn[run],  i in 0..31, run in 0..7
 //
 // Both products are exact in f32 (11 + 6 + 4 bits), the difference rounds once.
-// weights: array<vec4u>. Linked with k_scales.wgsl, half.wgsl. Source: ggml-quants.c, block_q4_K.
+// weights: array<vec4u>. Linked with k_scales.wgsl, half_exact.wgsl. Source: ggml-quants.c, block_q4_K.
 
 // Four nibbles of a word that was shifted so that they are the low ones of its bytes.
 fn q4_k_unpack(word: u32) -> vec4f {

@@ -8,7 +8,7 @@
 //
 //   w[i] = d * (q[i] - 16)
 //
-// weights: array<vec4u>. Linked with half.wgsl. Source: ggml-quants.c, block_q5_0.
+// weights: array<vec4u>. Linked with half_exact.wgsl. Source: ggml-quants.c, block_q5_0.
 
 // First vec4 of a row: a block takes 11 half words.
 fn q5_0_row(row: u32) -> u32 { return row * ((11u * (dims.k / 32u) + 7u) / 8u); }

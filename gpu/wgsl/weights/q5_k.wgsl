@@ -8,7 +8,7 @@
 //   w[i] = d * sc[run] * q[i] - dmin * mn[run],  i in 0..31, run in 0..7
 //
 // Both products are exact in f32 (11 + 6 + 5 bits), the difference rounds once.
-// weights: array<vec4u>. Linked with k_scales.wgsl, half.wgsl. Source: ggml-quants.c, block_q5_K.
+// weights: array<vec4u>. Linked with k_scales.wgsl, half_exact.wgsl. Source: ggml-quants.c, block_q5_K.
 
 // q of 16 weights of run r: part 0 or 1 of the block at vec4 `block`, in the bytes of four words.
 fn q5_k_quants(block: u32, r: u32, part: u32) -> vec4u {

@@ -11,7 +11,7 @@
 // The products are exact in f32 (11 + 7 + 5 bits). Run r = 4h + j of a block (h < 2, j < 4) has its
 // low nibbles in vec4s 4h + 2(j & 1) and the next, shifted by 4(j / 2), and its high bits in vec4s
 // 8 + 2h and the next, shifted by 2j.
-// weights: array<vec4u>. Linked with half.wgsl. Source: ggml-quants.c, block_q6_K.
+// weights: array<vec4u>. Linked with half_exact.wgsl. Source: ggml-quants.c, block_q6_K.
 
 // First vec4 of a row.
 fn q6_k_row(row: u32) -> u32 {

@@ -5,7 +5,7 @@
 //
 //   w[i] = d * q[i]
 //
-// weights: array<vec4u>. Linked with half.wgsl. Source: ggml-quants.c, block_q8_0.
+// weights: array<vec4u>. Linked with half_exact.wgsl. Source: ggml-quants.c, block_q8_0.
 
 // First vec4 of a row.
 fn q8_0_row(row: u32) -> u32 {
