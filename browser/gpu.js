@@ -153,8 +153,6 @@ export async function openDevice({ powerPreference = 'high-performance', force =
     try {
         const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
         const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []].filter(wanted));
-        return { device, adapter: info, languageFeatures };
-        const languageFeatures = new Set(gpu.wgslLanguageFeatures ?? []);
         const exactHalf = limits === 'adapter' && await unpacksHalvesExactly(device);
         return { device, adapter: info, languageFeatures, exactHalf };
     } catch (e) {
