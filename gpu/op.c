@@ -44,7 +44,7 @@ void op_programs_only(const op_programs *all, kernel_id id, op_programs *out) {
 static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
     kernel_id base = kernel_base(rule);
     const op_choice *c = op_chosen(o.programs, base, shape);
-    if (c && o.programs->of[c->best][shape.format]) return c->best;
+    if (c && c->best && o.programs->of[c->best][shape.format]) return c->best;
     if (o.programs->of[rule][shape.format]) return rule;
     for (kernel_id id = base; id < KERNEL_COUNT; id++)
         if (kernel_base(id) == base && o.programs->of[id][shape.format]) return id;

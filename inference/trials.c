@@ -20,11 +20,11 @@ static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t f
                                    .flags = t->flags, .eps = 1e-5f});
 }
 
-enum { TOKENS = 70 };            /* a tile filled in part */
+enum { TOKENS = 100, SHORT = 256 };          /* most of the largest tile */
 
-/* y = W x + bias for TOKENS x [K]. */
+/* y += W x + bias for TOKENS x [SHORT]. */
 static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
-    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    const matrix w = {(weight_format)format, ROWS, SHORT, b[0], 0};
     op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS, b[2], 1, true);
 }
 
@@ -37,7 +37,7 @@ static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t 
       {OPERAND_##form, rows, 0, true}}, KERNEL_GATHER}
 #define PROJECT_TRIAL(id, of_base, x, count, width)                                  \
     {KERNEL_##id, of_base, project, 0, 1e-3f,                                        \
-     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##x, count, width, false},         \
+     {{OPERAND_WEIGHTS, ROWS, SHORT, false}, {OPERAND_##x, count, width, false},     \
       {OPERAND_FLOATS, ROWS + 1, 0, false}, {OPERAND_FLOATS, ROWS * TOKENS, 0, true}}, KERNEL_GATHER}
 enum {
     GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
@@ -51,8 +51,8 @@ const trial trials[] = {
     LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS, JOINED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS / 2, GATED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
-    PROJECT_TRIAL(MATMUL, false, FLOATS, K * TOKENS, 0),
-    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, K, TOKENS),
+    PROJECT_TRIAL(MATMUL, false, FLOATS, SHORT * TOKENS, 0),
+    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, SHORT, TOKENS),
 };
 const uint32_t trial_count = sizeof trials / sizeof *trials;
 
