@@ -5,6 +5,7 @@
 // A method takes (args, { signal, emit }): aborting signal ends it, emit reports on the way.
 import { DopplerError } from './error.js';
 import { GpuHost, openDevice } from './gpu.js';
+import { readLearned, writeLearned } from './learned.js';
 import { PackageSource } from './mirrors.js';
 import { instantiate } from './wasm.js';
 
@@ -13,6 +14,8 @@ const OK = 0;
 const NEXT_REQUEST = 0, NEXT_READY = 2, NEXT_FAILED = 3;
 const DEVICES = { cpu: 0, gpu: 1 };
 const LIMITS = { device: 0, default: 1, '1MiB': 2 };
+const TUNING = { kept: 0, fresh: 0, off: 1 };
+const TRUST_RIGHT = 1, TRUST_WITHOUT_FEATURES = 2;
 const KV = { f16: 0, f32: 1, q8_0: 2 };
 const PRECISION = { exact: 0, fast: 1 };
 const SPECIAL = { none: 0, all: 1, unmarked: 2 };
@@ -63,15 +66,21 @@ export class Core {
     #models = new Map();            // number -> { at: doppler_model *, sessions: Set of numbers }
     #sessions = new Map();          // number -> { at: doppler_session *, model, context, running }
     #lastHandle = 0;
+    #tuning;
+    #deviceName = '';
+    #news = 0;                      // of what is known of the device, what is kept
+    #keeping = null;                // Promise of the last write
     #loads = new Map();             // AbortController -> Promise of a load in progress
     #pumping = false;
     #crash = null;                  // the wasm instance has trapped and can do nothing any more
     #lastLine = '';                 // printed by C: the text of a failed assertion
 
-    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; timing, without: as openDevice
-     *  has them; wasm: URL of doppler.wasm. */
-    static async open({ device, limits = 'device', timing = false, without = [], wasm }) {
+    /** device: 'auto', 'gpu' or 'cpu'; limits: those of LIMITS; tuning: of TUNING; timing, without:
+     *  as openDevice has them; wasm: URL of doppler.wasm. */
+    static async open({ device, limits = 'device', timing = false, tuning = 'kept', without = [],
+        wasm }) {
         const core = new Core();
+        core.#tuning = tuning;
         try {
             await core.#openDevice(device, { timing, without });
             core.#wasm = await instantiate(wasm, {
@@ -80,7 +89,8 @@ export class Core {
                     tensor: core.#tensor } },
                 log: (line) => { core.#lastLine = line; },
             });
-            core.#start(choice(LIMITS, 'limits', limits));
+            core.#start(choice(LIMITS, 'limits', limits), choice(TUNING, 'tuning', tuning));
+            await core.#recall();
             return core;
         } catch (error) {
             core.#gpu?.destroy();
@@ -99,20 +109,70 @@ export class Core {
             const opened = await openDevice({ force: device === 'gpu', ...options });
             this.#gpu = new GpuHost({ ...opened, onCrash: (error) => this.#die(error) });
             this.info = { backend: 'webgpu', adapter: opened.adapter, reason: null };
+            const { vendor, architecture, device: model, description } = opened.adapter;
+            this.#deviceName = [vendor, architecture, model, description,
+                globalThis.navigator?.userAgent].join('|');
         } catch (error) {
             if (device === 'gpu') throw error;
             this.info = { backend: 'cpu', adapter: null, reason: error.message };
         }
     }
 
-    #start(limits) {
+    #start(limits, tuning) {
         for (let name; (name = this.#statusName(this.#statuses.length)) !== 'UNKNOWN';) {
             this.#statuses.push(name);
         }
-        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu,
-            limits) >>> 0;
+        const name = this.#wasm.putString(this.#deviceName);
+        this.#doppler = this.#call('create', this.#gpu ? DEVICES.gpu : DEVICES.cpu, limits, tuning,
+            name) >>> 0;
+        this.#wasm.free(name);
         this.#request = this.#call('request_create') >>> 0;
         if (!this.#doppler || !this.#request) throw new DopplerError('NO_MEMORY', 'wasm heap');
+    }
+
+    // ---- what is known of the device
+
+    // Takes over what an earlier run has found out.
+    async #recall() {
+        if (!this.#gpu || this.#tuning !== 'kept') return;
+        const text = await readLearned(this.#deviceName);
+        if (text === null) return;
+        const bytes = new TextEncoder().encode(text), at = this.#wasm.put(bytes);
+        this.#call('learn', this.#doppler, at, bytes.byteLength);
+        this.#wasm.free(at);
+    }
+
+    #learned() {
+        const at = this.#call('learned', this.#doppler) >>> 0;
+        if (!at) throw new DopplerError('NO_MEMORY', 'wasm heap');
+        const text = this.#wasm.string(at);
+        this.#wasm.free(at);
+        return text;
+    }
+
+    // Keeps what has been found out since the last time.
+    #keep() {
+        const news = this.#call('news', this.#doppler);
+        if (!this.#gpu || this.#tuning === 'off' || news === this.#news) return;
+        this.#news = news;
+        const write = () => writeLearned(this.#deviceName, text), text = this.#learned();
+        this.#keeping = this.#keeping ? this.#keeping.then(write) : write();
+    }
+
+    /** What is known of kernels on this device: see Kernels in doppler.d.ts. */
+    kernels() {
+        const lines = this.#learned().split('\n').map((line) => line.split(' '));
+        return {
+            tested: lines.filter(([kind]) => kind === 'program')
+                .map(([, kernel, format, trust]) => ({ kernel, format,
+                    right: (trust & TRUST_RIGHT) !== 0,
+                    withoutFeatures: (trust & TRUST_WITHOUT_FEATURES) !== 0 })),
+            chosen: lines.filter(([kind]) => kind === 'choice')
+                .map(([, kernel, format, , rows, cols, tokens]) => ({ kernel, format,
+                    rows: Number(rows), cols: Number(cols), tokens: Number(tokens) })),
+            testMs: this.#call('test_ms', this.#doppler),
+            tuneMs: this.#call('tune_ms', this.#doppler),
+        };
     }
 
     #statusName(status) { return this.#wasm.string(this.#call('status_name', status)); }
@@ -419,6 +479,7 @@ export class Core {
         });
         if (failure) await this.closeSession({ session });
         if (failure) throw failure;
+        this.#keep();
         this.#session(session);                          // or it was closed meanwhile
         record.context = this.#call('session_context', record.at);
         return { session, context: record.context };
@@ -604,7 +665,7 @@ export class Core {
         for (const stop of this.#loads.keys()) {
             stop.abort(new DopplerError('CANCELLED', 'closed while loading'));
         }
-        await Promise.allSettled(this.#loads.values());
+        await Promise.allSettled([...this.#loads.values(), this.#keeping]);
         try {
             if (this.#crash) return;
             await Promise.all([...this.#models.keys()].map((model) => this.closeModel({ model })));

@@ -36,6 +36,11 @@ export interface OpenOptions {
     device?: 'auto' | 'gpu' | 'cpu';
     /** For tests: plan as for a device of WebGPU's default limits, or of 1 MiB bindings. */
     limits?: 'device' | 'default' | '1MiB';
+    /** Kernels that do the same are timed on a GPU when a session first needs them, in less than
+     *  0.2 s, and the fastest are used. 'kept' (default): what an earlier run found out on this
+     *  device is not asked again. 'fresh': it is. 'off': fixed rules choose. In each case a kernel
+     *  that gives wrong numbers on this device is not used. */
+    tuning?: 'kept' | 'fresh' | 'off';
     /** Where doppler.wasm and worker.js are, when not beside this module: a folder's URL, or a
      *  function from name to URL. */
     assets?: Assets;
@@ -65,10 +70,25 @@ export class Doppler {
     load(url: string | URL, options?: LoadOptions): Promise<Model>;
     /** Switches debugging on, for all models and sessions; null: off. */
     debug(options: DebugOptions | null): Promise<void>;
+    /** What is known of kernels on this device, by this run or an earlier one. */
+    kernels(): Promise<Kernels>;
     /** What the host has done for the GPU so far; null without one. For benchmarks. */
     counters(): Promise<Counters | null>;
     /** Cancels what runs, closes models and sessions, frees the device. Never fails. */
     close(): Promise<void>;
+}
+
+export interface Kernels {
+    /** Programs that were compared with their twins on the CPU. `withoutFeatures`: those that use
+     *  subgroups were wrong. What is not right is not used. */
+    readonly tested: readonly { readonly kernel: string; readonly format: string;
+        readonly right: boolean; readonly withoutFeatures: boolean }[];
+    /** The fastest for weights [rows, cols] and up to so many tokens. */
+    readonly chosen: readonly { readonly kernel: string; readonly format: string;
+        readonly rows: number; readonly cols: number; readonly tokens: number }[];
+    /** Milliseconds that this run spent on finding out, compiling apart. */
+    readonly testMs: number;
+    readonly tuneMs: number;
 }
 
 export interface DebugOptions {

@@ -184,10 +184,10 @@ export class Doppler {
         this.#files = files;
     }
 
-    static async open({ device = 'auto', limits = 'device', timing = false, assets,
-        worker = IN_BROWSER } = {}) {
+    static async open({ device = 'auto', limits = 'device', timing = false, tuning = 'kept',
+        assets, worker = IN_BROWSER } = {}) {
         const wasm = assets === undefined ? defaultWasm() : assetUrl(assets, 'doppler.wasm');
-        const options = { device, limits, timing, wasm: wasm.href };
+        const options = { device, limits, timing, tuning, wasm: wasm.href };
         const files = { assets, worker: typeof worker === 'boolean' ? worker : IN_BROWSER };
         if (worker === false) return new Doppler(await openHere(options), files);
         const thread = worker === true ? startWorker(assets) : worker;
@@ -197,6 +197,8 @@ export class Doppler {
     get info() { return this.#link.info; }
 
     counters() { return this.#link.call('counters'); }
+
+    kernels() { return this.#link.call('kernels'); }
 
     async load(url, { onPlan, onProgress, onWarning = console.warn, session, signal } = {}) {
         signal?.throwIfAborted();

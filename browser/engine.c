@@ -21,7 +21,7 @@ _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU 
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
                    DOPPLER_KV_Q8_0 == 2 && DOPPLER_NO_CHECKPOINTS == 0xFFFFFFFF &&
-                   DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
+                   DOPPLER_TUNING_OFF == 1 && DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
                    DOPPLER_SPECIAL_NONE == 0 && DOPPLER_SPECIAL_ALL == 1 &&
                    DOPPLER_SPECIAL_UNMARKED == 2,
                "browser/core.js");
@@ -43,8 +43,30 @@ static void *as_user(uint32_t ticket) { return (void *)(uintptr_t)ticket; }
 
 /* ---- device */
 
-EXPORT(doppler *, engine_create, uint32_t device, uint32_t limits) {
-    return doppler_create(&(doppler_options){.device = device, .limits = limits});
+EXPORT(doppler *, engine_create, uint32_t device, uint32_t limits, uint32_t tuning,
+       const char *device_name) {
+    return doppler_create(&(doppler_options){.device = device, .limits = limits, .tuning = tuning,
+                                             .device_name = device_name});
+}
+
+EXPORT(char *, engine_learned, const doppler *d) { return doppler_learned(d); }
+
+EXPORT(uint32_t, engine_learn, doppler *d, const char *text, size_t bytes) {
+    return doppler_learn(d, text, bytes);
+}
+
+EXPORT(uint32_t, engine_news, const doppler *d) { return doppler_news(d); }
+
+EXPORT(double, engine_test_ms, const doppler *d) {
+    double test_ms, tune_ms;
+    doppler_prepare_times(d, &test_ms, &tune_ms);
+    return test_ms;
+}
+
+EXPORT(double, engine_tune_ms, const doppler *d) {
+    double test_ms, tune_ms;
+    doppler_prepare_times(d, &test_ms, &tune_ms);
+    return tune_ms;
 }
 
 EXPORT(void, engine_destroy, doppler *d) { doppler_destroy(d); }

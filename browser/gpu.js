@@ -541,7 +541,20 @@ export class GpuHost {
     _submit(self, list, repeat, readback, done, user) {
         const device = this.#device, start = performance.now();
         const encoder = device.createCommandEncoder();
-        const pass = encoder.beginComputePass();
+        this.#replay(encoder.beginComputePass(), list, repeat);
+        if (readback) {
+            this.#submitAndRead(encoder, this.#readback(readback), done, user);
+        } else {
+            device.queue.submit([encoder.finish()]);
+        }
+        this.counters.encodeMs += performance.now() - start;
+        if (readback || !done) return;
+        const operation = this.#begin(done, user, true);
+        device.queue.onSubmittedWorkDone().then(() => this.#end(operation, OK),
+            (e) => this.#rejected(operation, e));
+    }
+
+    #replay(pass, list, repeat) {
         const { steps } = this.#lists[list];
         let current = null;
         for (let r = 0; r < repeat; r++) {
@@ -554,16 +567,28 @@ export class GpuHost {
         pass.end();
         this.counters.submits++;
         this.counters.dispatches += repeat * steps.length;
-        if (readback) {
-            this.#submitAndRead(encoder, this.#readback(readback), done, user);
-        } else {
-            device.queue.submit([encoder.finish()]);
-        }
-        this.counters.encodeMs += performance.now() - start;
-        if (readback || !done) return;
-        const operation = this.#begin(done, user, true);
-        device.queue.onSubmittedWorkDone().then(() => this.#end(operation, OK),
-            (e) => this.#rejected(operation, e));
+    }
+
+    // Browsers round timestamps, to 0.1 ms in some: worth it for passes of milliseconds.
+    _measure(self, list, repeat, ns, done, user) {
+        const device = this.#device;
+        const querySet = device.features.has('timestamp-query')
+            ? device.createQuerySet({ type: 'timestamp', count: 2 }) : null;
+        const stamps = device.createBuffer({ label: 'timestamps', size: 16,
+            usage: QUERY_RESOLVE | COPY_SRC });
+        const encoder = device.createCommandEncoder();
+        this.#replay(encoder.beginComputePass(querySet ? { timestampWrites: { querySet,
+            beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {}), list, repeat);
+        if (querySet) encoder.resolveQuerySet(querySet, 0, 2, stamps, 0);
+        const start = performance.now();
+        const receive = (mapped) => {
+            const [first, last] = new BigUint64Array(mapped, 0, 2);
+            this.#wasm.setF64(ns, querySet ? Number(last - first)
+                : 1e6 * (performance.now() - start));
+            querySet?.destroy();
+            stamps.destroy();
+        };
+        this.#submitAndRead(encoder, { source: stamps, offset: 0, bytes: 16, receive }, done, user);
     }
 
     // One pass for each dispatch, with a timestamp at either end.

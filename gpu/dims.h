@@ -204,12 +204,25 @@ struct nll_dims { uint32_t vocab, rows, first; };
  * counts[id] += 1, state.step += 1, state.position += tokens (rows must be 1).
  * NaN logits count as -inf, which is never drawn unless there is nothing else (then id 0).
  * index of the drawn token: state.position + tokens.
- * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w. grid: rows.
- * argmax of one row by many workgroups: with PART each takes SAMPLE_PART_TOKENS tokens and leaves
- * (key, id) in ids[2 * workgroup]; then with JOIN logits are those, vocab their number.
- * grid: ceil(vocab / SAMPLE_PART_TOKENS), then 1. */
-enum { SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8 };
-enum { SAMPLE_PART_TOKENS = 2048 };
+ * bindings: logits r, counts [vocab] u32 w, state w, ids u32 w, ring u32 w, parts u32 w. grid: rows.
+ * By many workgroups for each row, one for SAMPLE_PART_TOKENS tokens: argmax with PART, which leaves
+ * (key, id) of each in parts, then with JOIN; sample with PART, COUNT, LIST, FINE, MASS and JOIN
+ * (sample.wgsl says what they leave). parts: sample_part_words() for each row.
+ * grid: sample_part_count(), rows; JOIN: rows. */
+enum {
+    SAMPLE_ADVANCE = 1, SAMPLE_PENALIZE = 2, SAMPLE_PART = 4, SAMPLE_JOIN = 8, SAMPLE_COUNT = 16,
+    SAMPLE_LIST = 32, SAMPLE_FINE = 64, SAMPLE_MASS = 128
+};
+enum { SAMPLE_PART_TOKENS = 2048, SAMPLE_ROW_WORDS = 2568 };
+static inline uint32_t sample_part_count(uint32_t vocab) {
+    return vocab / SAMPLE_PART_TOKENS + (vocab % SAMPLE_PART_TOKENS != 0);
+}
+/* Whether many workgroups are faster than one. */
+static inline int sample_is_spread(uint32_t vocab) { return sample_part_count(vocab) > 2; }
+/* One word where they are not. */
+static inline uint32_t sample_part_words(uint32_t vocab) {
+    return sample_is_spread(vocab) ? SAMPLE_ROW_WORDS + sample_part_count(vocab) : 1;
+}
 struct sample_dims { uint32_t vocab, stride, rows, tokens, ring_size, flags; };
 
 #endif

@@ -336,3 +336,11 @@ void gpu_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *use
     if (status != DOPPLER_OK) gpu_later(g, status, done, user);
     else g->ops->time(g, list, ns, done, user);
 }
+
+void gpu_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
+                 void *user) {
+    table_get(&g->lists, list);
+    assert(repeat > 0 && list != g->recording && ns && done);
+    if (g->is_lost) gpu_later(g, DOPPLER_DEVICE_LOST, done, user);
+    else g->ops->measure(g, list, repeat, ns, done, user);
+}

@@ -147,5 +147,10 @@ void gpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *read
 /* Replays a list once with one pass per dispatch and writes each dispatch's time in nanoseconds.
  * ns: one double per dispatch, alive until done. UNSUPPORTED without GPU_TIMESTAMPS. */
 void gpu_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);
+/* Replays a list `repeat` times in one pass, as gpu_submit does, and writes how long that took: by
+ * timestamps at either end, else by the host's clock, from the submit to its end. ns: alive until
+ * done. */
+void gpu_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
+                 void *user);
 
 #endif

@@ -32,6 +32,8 @@ typedef struct gpu_ops {
     void (*submit)(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
                    doppler_done_fn done, void *user);
     void (*time)(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);
+    void (*measure)(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
+                    void *user);
 } gpu_ops;
 
 /* Something due. work, if any, runs first and gives the status that done is called with. */

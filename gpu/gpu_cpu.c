@@ -242,6 +242,19 @@ static void cpu_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, vo
                             .user = user});
 }
 
+static doppler_status work_measure(gpu *g, const gpu_task *task) {
+    double start = now_ns();
+    doppler_status status = work_submit(g, task);
+    *task->ns = now_ns() - start;
+    return status;
+}
+
+static void cpu_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
+                        void *user) {
+    gpu_push(g, &(gpu_task){.work = work_measure, .list = list, .repeat = repeat, .ns = ns,
+                            .done = done, .user = user});
+}
+
 /* ---- device */
 
 static void cpu_destroy(gpu *g) {
@@ -271,6 +284,7 @@ static const gpu_ops cpu_ops = {
     .list_destroy = cpu_list_destroy,
     .submit = cpu_submit,
     .time = cpu_time,
+    .measure = cpu_measure,
 };
 
 gpu *gpu_cpu_create(void) {

@@ -63,6 +63,9 @@ IMPORT(submit)
 void web_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
                 doppler_done_fn done, void *user);
 IMPORT(time) void web_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);
+IMPORT(measure)
+void web_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
+                 void *user);
 
 EXPORT(gpu_web_done)
 void gpu_web_done(gpu *g, doppler_status status, doppler_done_fn done, void *user);
@@ -101,6 +104,7 @@ static const gpu_ops web_ops = {
     .list_destroy = web_list_destroy,
     .submit = web_submit,
     .time = web_time,
+    .measure = web_measure,
 };
 
 gpu *gpu_web_create(void) {

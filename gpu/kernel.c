@@ -19,8 +19,8 @@
     X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
     X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
     X(COMBINE,         combine,          combine,          "rrw",    LINK_NOTHING)   \
-    X(ARGMAX,          argmax,           argmax,           "rwwww",  LINK_LOGITS)    \
-    X(SAMPLE,          sample,           sample,           "rwwww",  LINK_LOGITS)    \
+    X(ARGMAX,          argmax,           argmax,           "rwwwww", LINK_LOGITS)    \
+    X(SAMPLE,          sample,           sample,           "rwwwww", LINK_LOGITS)    \
     X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
     X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
@@ -135,6 +135,19 @@ static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_ACTIVATION] = {wgsl_activation},
     [LINK_HALF] = {wgsl_half},
 };
+
+/* Of variants; KERNEL_GATHER, 0: of none. */
+static const kernel_id bases[KERNEL_COUNT] = {
+    [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
+    [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
+    [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+    [KERNEL_MATMUL_LARGE] = KERNEL_MATMUL,
+    [KERNEL_MATMUL_FEW] = KERNEL_MATMUL,
+    [KERNEL_MATMUL_PACKED_LARGE] = KERNEL_MATMUL_PACKED,
+    [KERNEL_MATMUL_FEW_PACKED] = KERNEL_MATMUL_PACKED,
+};
+
+kernel_id kernel_base(kernel_id id) { return bases[id] ? bases[id] : id; }
 
 /* How kinds of linear have their x. */
 static const x_form link_forms[LINK_COUNT] = {

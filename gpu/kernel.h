@@ -64,6 +64,9 @@ x_form kernel_form(kernel_id id);
 /* Whether there is such a program on a device: packed x and digits are for weights of at most 8
  * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
+/* The kernel that id is a variant of, for the same work with the same dims and bindings: itself for
+ * one that is not. */
+kernel_id kernel_base(kernel_id id);
 /* Description of one program, which exists. format: weight_format, kv_format, x_form or 0, by the
  * kernel's link. A variant that uses the device's features, where there is one. */
 gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits *device);

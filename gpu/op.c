@@ -4,6 +4,7 @@
 #include "gpu/op.h"
 
 #include <assert.h>
+#include <string.h>
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 
@@ -14,6 +15,40 @@ static gpu_program program_of(op_context o, kernel_id kernel, uint32_t format) {
     gpu_program p = o.programs->of[kernel][format];
     assert(p);
     return p;
+}
+
+/* ---- which kernel */
+
+const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape) {
+    for (uint32_t i = 0; i < programs->choice_count; i++) {
+        const op_choice *c = &programs->choices[i];
+        if (c->base == base && memcmp(&c->shape, &shape, sizeof shape) == 0) return c;
+    }
+    return NULL;
+}
+
+uint32_t op_token_class(uint32_t tokens) {
+    uint32_t class = 1;
+    while (class < tokens && class < OP_MOST_TOKENS) class *= 8;
+    return class;
+}
+
+void op_programs_only(const op_programs *all, kernel_id id, op_programs *out) {
+    *out = *all;
+    out->choice_count = 0;
+    for (uint32_t k = 0; k < KERNEL_COUNT; k++)
+        if (k != id && kernel_base(k) == kernel_base(id)) memset(out->of[k], 0, sizeof out->of[k]);
+}
+
+/* What was measured to be the fastest for a shape, else what a rule says, else a variant of it. */
+static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
+    kernel_id base = kernel_base(rule);
+    const op_choice *c = op_chosen(o.programs, base, shape);
+    if (c && o.programs->of[c->best][shape.format]) return c->best;
+    if (o.programs->of[rule][shape.format]) return rule;
+    for (kernel_id id = base; id < KERNEL_COUNT; id++)
+        if (kernel_base(id) == base && o.programs->of[id][shape.format]) return id;
+    return base;
 }
 
 /* ---- matrices */
@@ -69,14 +104,17 @@ static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
 };
 
-/* The kernel for tokens that go through one matrix, by figures of an H200 (docs/SPEED.md). */
-static kernel_id project_kernel(x_form form, uint32_t tokens) {
+/* The kernel for tokens that go through one matrix; the rule is by figures of an H200
+ * (docs/SPEED.md). */
+static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
     enum { FEW = 16, LARGE = 64 };
-    bool is_packed = form == X_PACKED;
-    if (tokens == 1 && !is_packed) return KERNEL_MATVEC;
-    if (tokens <= FEW) return is_packed ? KERNEL_MATMUL_FEW_PACKED : KERNEL_MATMUL_FEW;
-    if (tokens <= LARGE) return is_packed ? KERNEL_MATMUL_PACKED : KERNEL_MATMUL;
-    return is_packed ? KERNEL_MATMUL_PACKED_LARGE : KERNEL_MATMUL_LARGE;
+    static const kernel_id rules[][2] = {
+        {KERNEL_MATMUL_FEW, KERNEL_MATMUL_FEW_PACKED}, {KERNEL_MATMUL, KERNEL_MATMUL_PACKED},
+        {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE}};
+    uint32_t size = (shape.tokens > FEW) + (shape.tokens > LARGE);
+    if (shape.tokens == 1 && form != X_PACKED) return KERNEL_MATVEC;
+    shape.tokens = op_token_class(shape.tokens);
+    return choose(o, rules[size][form == X_PACKED], shape);
 }
 
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
@@ -101,8 +139,8 @@ void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint3
                 const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
                 bool add) {
     assert(form != X_F32);
-    op_project_by(o, project_kernel(form, tokens), y, y_first, y_stride, w, x,
-                  tokens, vectors, bias, add);
+    kernel_id kernel = project_kernel(o, form, (op_shape){w->format, w->rows, w->cols, tokens});
+    op_project_by(o, kernel, y, y_first, y_stride, w, x, tokens, vectors, bias, add);
 }
 
 void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
@@ -144,19 +182,23 @@ bool op_binds(const gpu *g, const matrix *w) {
     return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
 }
 
+/* Wide where few workgroups of the other would fill a GPU. */
+static kernel_id linear_kernel(op_context o, x_form form, op_shape shape, uint32_t rows) {
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
+    return choose(o, ids[form][ceil_div(rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
+}
+
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims) {
     bool act = dims.flags & LINEAR_ACT;
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    static const kernel_id ids[X_FORMS][2] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
-        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
-                kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
-    gpu_program p = program_of(o, ids[form][wide], w->format);
+    kernel_id id = linear_kernel(o, form, (op_shape){w->format, w->rows, w->cols, 1}, dims.rows);
+    gpu_program p = program_of(o, id, w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
@@ -200,10 +242,21 @@ uint32_t op_expert_tile(uint32_t slots, uint32_t experts) {
          : each < MATMUL_LARGE_TOKENS    ? MATMUL_TOKENS : MATMUL_LARGE_TOKENS;
 }
 
+/* The same, without the large tile where a program that makes it was wrong on this device. */
+static uint32_t expert_tile(op_context o, uint32_t slots, uint32_t experts) {
+    static const kernel_id large[] = {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE};
+    uint32_t size = op_expert_tile(slots, experts);
+    for (uint32_t i = 0; i < sizeof large / sizeof *large; i++)
+        for (uint32_t f = 0; f < FORMAT_COUNT && size > MATMUL_TOKENS; f++)
+            if (o.programs->of[kernel_base(large[i])][f] && !o.programs->of[large[i]][f])
+                size = MATMUL_TOKENS;
+    return size;
+}
+
 void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
                      uint32_t experts) {
     assert(experts <= ROUTE_MAX_EXPERTS);
-    uint32_t size = op_expert_tile(slots, experts);
+    uint32_t size = expert_tile(o, slots, experts);
     struct expert_tiles_dims dims = {slots, experts, size,
                                      expert_tile_count(slots, experts, size)};
     gpu_binding bindings[] = {whole(ids), whole(routing)};
@@ -216,8 +269,9 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
                         uint32_t bias, const op_experts *e) {
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
     bool sorted = op_sorts_experts(e->form, slots, e->experts);
-    uint32_t size = op_expert_tile(slots, e->experts);
-    kernel_id kernel = sorted ? project_kernel(e->form, size) : KERNEL_MATVEC;
+    uint32_t size = expert_tile(o, slots, e->experts);
+    const op_shape shape = {w->format, rows, w->cols, size};
+    kernel_id kernel = sorted ? project_kernel(o, e->form, shape) : KERNEL_MATVEC;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {
@@ -334,28 +388,26 @@ void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gp
 /* ---- sampling */
 
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, gpu_buffer parts,
+               struct sample_dims dims) {
+    static const uint32_t steps[] = {SAMPLE_PART, SAMPLE_COUNT, SAMPLE_LIST, SAMPLE_FINE,
+                                     SAMPLE_MASS};
     assert(kernel == KERNEL_ARGMAX || kernel == KERNEL_SAMPLE);
     assert(!(dims.flags & SAMPLE_ADVANCE) || (dims.rows == 1 && dims.ring_size > 0));
     assert(dims.stride == 0 || dims.stride >= dims.vocab);
-    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring)};
-    gpu_dispatch(o.g, program_of(o, kernel, 0), bindings, 5, &dims, sizeof dims, dims.rows, 1, 1);
-}
-
-void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims) {
-    assert(dims.rows == 1);
-    uint32_t count = ceil_div(dims.vocab, SAMPLE_PART_TOKENS);
-    struct sample_dims part = dims;
-    part.flags = (dims.flags & SAMPLE_PENALIZE) | SAMPLE_PART;
-    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(parts),
-                              whole(ring)};
-    gpu_dispatch(o.g, program_of(o, KERNEL_ARGMAX, 0), bindings, 5, &part, sizeof part, count, 1,
-                 1);
-    dims.vocab = count;
-    dims.stride = 0;
-    dims.flags |= SAMPLE_JOIN;
-    op_sample(o, KERNEL_ARGMAX, parts, counts, state, ids, ring, dims);
+    gpu_program p = program_of(o, kernel, 0);
+    gpu_binding bindings[] = {whole(logits), whole(counts), whole(state), whole(ids), whole(ring),
+                              whole(parts)};
+    uint32_t count = sample_part_count(dims.vocab);
+    bool spread = sample_is_spread(dims.vocab);
+    size_t before = !spread ? 0 : kernel == KERNEL_ARGMAX ? 1 : sizeof steps / sizeof *steps;
+    for (size_t i = 0; i < before; i++) {
+        struct sample_dims part = dims;
+        part.flags = (dims.flags & SAMPLE_PENALIZE) | steps[i];
+        gpu_dispatch(o.g, p, bindings, 6, &part, sizeof part, count, dims.rows, 1);
+    }
+    if (spread) dims.flags |= SAMPLE_JOIN;
+    gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.rows, 1, 1);
 }
 
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,

@@ -7,10 +7,30 @@
 #include "gpu/dims.h"
 #include "gpu/kernel.h"
 
-/* Compiled programs, by kernel and format; 0 where not asked for. */
+/* What a kernel is chosen by: a format, weights [rows, k], and tokens, as op_token_class has them.
+ * Four words. */
+typedef struct op_shape { uint32_t format, rows, k, tokens; } op_shape;
+
+/* Which kernel was the fastest on this device for a shape, of base and those that do its work. */
+typedef struct op_choice { op_shape shape; kernel_id base, best; } op_choice;
+enum { OP_MAX_CHOICES = 48 };
+
+/* What was measured for so many tokens counts for up to as many: 1, 8, 64, OP_MOST_TOKENS. */
+enum { OP_MOST_TOKENS = 512 };
+uint32_t op_token_class(uint32_t tokens);
+
+/* Compiled programs, by kernel and format; 0 where not asked for. Operations take the kernel that a
+ * choice names, else that of a rule, else another variant that is there. */
 typedef struct op_programs {
     gpu_program of[KERNEL_COUNT][FORMAT_COUNT];
+    op_choice choices[OP_MAX_CHOICES];
+    uint32_t choice_count;
 } op_programs;
+
+/* Those of `all` among which operations find no variant of id's base but id, and no choices. */
+void op_programs_only(const op_programs *all, kernel_id id, op_programs *out);
+/* The choice for a shape between base and others, or NULL. */
+const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape shape);
 
 /* Where operations are recorded. programs: borrowed. */
 typedef struct op_context {
@@ -120,12 +140,9 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
 bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);
-/* The most likely token of one row, by many workgroups. parts: [2 * ceil(vocab /
- * SAMPLE_PART_TOKENS)] u32. */
-void op_argmax(op_context o, gpu_buffer parts, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
-/* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE */
+/* kernel: KERNEL_ARGMAX or KERNEL_SAMPLE. parts: sample_part_words() for each row. */
 void op_sample(op_context o, kernel_id kernel, gpu_buffer logits, gpu_buffer counts,
-               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, struct sample_dims dims);
+               gpu_buffer state, gpu_buffer ids, gpu_buffer ring, gpu_buffer parts,
+               struct sample_dims dims);
 
 #endif

@@ -65,16 +65,33 @@ typedef enum doppler_limits {
     DOPPLER_LIMITS_DEVICE, DOPPLER_LIMITS_DEFAULT, DOPPLER_LIMITS_1MIB
 } doppler_limits;
 
+/* Whether kernels that do the same are timed on a GPU, when a session is created; else rules choose
+ * between them. Which are right is found out in either case. */
+typedef enum doppler_tuning { DOPPLER_TUNING_ON, DOPPLER_TUNING_OFF } doppler_tuning;
+
 /* Zero is every field's default. */
 typedef struct doppler_options {
     doppler_device device;       /* GPU exists only in the wasm build, over the host's WebGPU */
     doppler_limits limits;
+    doppler_tuning tuning;
+    const char *device_name;     /* adapter and driver, for doppler_learn(); copied, NULL: "" */
 } doppler_options;
 
 /* NULL only when out of memory. options may be NULL. */
 doppler *doppler_create(const doppler_options *options);
 /* Sessions and models must have been destroyed. NULL is allowed. */
 void doppler_destroy(doppler *d);
+
+/* What has been found out about the device so far: which kernels are right on it, which the fastest.
+ * Text to be kept, for doppler_learn() of a later run; free() it; NULL when out of memory. */
+char *doppler_learned(const doppler *d);
+/* Takes over such text, before the first session. Text of another engine or device, or damaged text,
+ * is not taken: false. */
+bool doppler_learn(doppler *d, const char *text, size_t bytes);
+/* Grows when there is more to keep. */
+uint32_t doppler_news(const doppler *d);
+/* Milliseconds spent on finding out, compiling apart. */
+void doppler_prepare_times(const doppler *d, double *test_ms, double *tune_ms);
 
 /* What went wrong last, one line, owned by d; "" when nothing did. */
 const char *doppler_message(const doppler *d);

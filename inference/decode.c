@@ -15,13 +15,20 @@
  * weights have at most 8 bits integers of 24, which are as exact and faster. */
 #include "inference/engine.h"
 
+kernel_id decode_kernel(x_form form) {
+    static const kernel_id ids[X_FORMS] = {
+        [X_F32] = KERNEL_LINEAR, [X_DIGITS] = KERNEL_LINEAR_DIGITS,
+        [X_PACKED] = KERNEL_LINEAR_PACKED};
+    return ids[form];
+}
+
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
-    if (precision != DOPPLER_FAST && m->d->is_cpu) return X_F32;         /* digits are slower there */
+    x_form form = precision == DOPPLER_FAST ? X_PACKED
+                : m->d->is_cpu ? X_F32 : X_DIGITS;               /* digits are slower there */
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (m->linear_formats & 1u << f &&
-            !kernel_exists(KERNEL_LINEAR_PACKED, f, gpu_get_limits(m->d->g)))
+        if (m->linear_formats & 1u << f && !program_exists_any(m->d, decode_kernel(form), f))
             return X_F32;
-    return precision == DOPPLER_FAST ? X_PACKED : X_DIGITS;
+    return form;
 }
 
 /* y[y_first ..] = W x, or what flags say, for all parts of a projection. */

@@ -2,6 +2,7 @@
 #include "inference/engine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void device_lost(doppler_status status, void *user) {
     doppler *d = user;
@@ -26,16 +27,27 @@ static const gpu_limits limits[] = {
     [DOPPLER_LIMITS_1MIB] = {256 << 20, 1 << 20, 256, 16384, 256, 65535, UINT32_MAX},
 };
 
+static char *copy_name(const char *name) {
+    size_t bytes = strlen(name) + 1;
+    char *copy = malloc(bytes);
+    if (copy) memcpy(copy, name, bytes);
+    return copy;
+}
+
 doppler *doppler_create(const doppler_options *options) {
     doppler *d = calloc(1, sizeof *d);
     if (!d) return NULL;
     doppler_device device = options ? options->device : DOPPLER_DEVICE_CPU;
     d->is_cpu = device == DOPPLER_DEVICE_CPU;
     d->g = create_device(device);
-    if (!d->g) {
+    d->device_name = copy_name(options && options->device_name ? options->device_name : "");
+    if (!d->g || !d->device_name) {
+        gpu_destroy(d->g);
+        free(d->device_name);
         free(d);
         return NULL;
     }
+    if (options) d->tuning = options->tuning;
     if (options && options->limits) gpu_cap_limits(d->g, &limits[options->limits]);
     gpu_on_lost(d->g, device_lost, d);
     return d;
@@ -47,6 +59,7 @@ void doppler_destroy(doppler *d) {
     for (int k = 0; k < KERNEL_COUNT; k++)
         for (int f = 0; f < FORMAT_COUNT; f++) gpu_program_destroy(d->g, d->programs.of[k][f]);
     gpu_destroy(d->g);
+    free(d->device_name);
     free(d);
 }
 

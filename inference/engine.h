@@ -9,12 +9,20 @@
 #include "tokenizer/stop.h"
 #include "tokenizer/tokenizer.h"
 
+/* What selftest.c has found out about a program; 0: nothing yet. Without features: with them it was
+ * wrong. */
+enum program_trust { TRUST_RIGHT = 1, TRUST_WITHOUT_FEATURES = 2, TRUST_WRONG = 4 };
+
 struct doppler {
     gpu *g;                      /* owned */
     bool lost;
     bool is_cpu;
     op_programs programs;        /* compiled so far, shared by all models */
-    bool trusted[KERNEL_COUNT][FORMAT_COUNT];      /* programs that selftest.c has found right */
+    uint8_t trust[KERNEL_COUNT][FORMAT_COUNT];     /* program_trust bits */
+    doppler_tuning tuning;
+    char *device_name;           /* owned */
+    uint32_t news;               /* what selftest.c and tune.c have found out so far */
+    double test_ms, tune_ms;     /* spent in them */
     error error;
 };
 
@@ -57,7 +65,7 @@ typedef struct session_buffers {
     gpu_buffer routing;          /* u32: slots by expert, see expert_tiles of gpu/dims.h */
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
-    gpu_buffer parts;            /* of argmax: [2 * ceil(vocab / SAMPLE_PART_TOKENS)] u32 */
+    gpu_buffer parts;            /* [sample_part_words(vocab)] u32 */
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
                                   * also [chunk, dim] packed */
     gpu_buffer attended_form;    /* [heads * head_dim], the same */
@@ -133,6 +141,8 @@ struct doppler_session {
     doppler_done_fn profiled;    /* of doppler_profile */
     void *profiled_user;
     trace *trace;                /* where the graph marks its tensors; NULL when it does not */
+    doppler_done_fn prepared;    /* of session_prepare */
+    void *prepared_user;
     doppler_done_fn created;     /* of doppler_session_create */
     void *created_user;
 };
@@ -143,6 +153,15 @@ typedef struct program_want { kernel_id kernel; uint32_t format; } program_want;
 /* Compiles what is not compiled yet. done as doppler_done_fn. NO_MEMORY is returned at once. */
 doppler_status programs_compile(doppler *d, const program_want *wants, size_t count,
                                 doppler_done_fn done, void *user);
+/* The device that a program is made for: without features that it can do without, where with them
+ * it was wrong. */
+gpu_limits program_device(const doppler *d, kernel_id id, uint32_t format);
+/* Whether there is such a program that is not wrong. */
+bool program_exists(const doppler *d, kernel_id id, uint32_t format);
+/* Whether there is one of the variants of base. */
+bool program_exists_any(const doppler *d, kernel_id base, uint32_t format);
+/* A program was wrong: it is used no more. */
+void program_drop(doppler *d, kernel_id id, uint32_t format);
 
 /* ---- rope.c */
 
@@ -212,16 +231,33 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
 
 /* The form that a model's projections of one token read. */
 x_form decode_form(const doppler_model *m, doppler_precision precision);
+/* The kind of linear, and its variants, that read x so. */
+kernel_id decode_kernel(x_form form);
 void decode_layers(const doppler_session *s);
 /* logits [1, vocab] of the token that decode_layers has read */
 void decode_head(const doppler_session *s);
 
 /* ---- selftest.c */
 
-/* Tests the session's programs that are not trusted yet. done, called if *started: OK,
- * UNSUPPORTED when one of them is wrong (it stays untrusted), or a failure. */
-doppler_status selftest_start(doppler_session *s, bool *started, doppler_done_fn done,
-                              void *user);
+/* Tests the device's programs that depend on what it may do in its own way and were not tested yet.
+ * done, called if *started: OK, UNSUPPORTED when some are wrong (they have been dropped), or a
+ * failure. */
+doppler_status selftest_start(doppler *d, bool *started, doppler_done_fn done, void *user);
+
+/* ---- tune.c */
+
+/* Times kernels that do the same, at shapes for which nothing was chosen yet. done, called if
+ * *started: OK, or a failure. */
+doppler_status tune_start(doppler_session *s, bool *started, doppler_done_fn done, void *user);
+
+/* ---- prepare.c */
+
+/* Compiles the programs that depend on the session's options, tests those that a device may get
+ * wrong, and chooses between those that do the same. done as doppler_done_fn, unless NO_MEMORY is
+ * returned. */
+double prepare_clock(void);      /* milliseconds */
+doppler_status session_prepare(doppler_session *s, doppler_done_fn done, void *user);
+
 /* ---- moe.c */
 
 /* The form of x in which forward.c lets a layer's experts read: packed with FAST where all of their
@@ -235,9 +271,6 @@ void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t
 
 /* Whether forward.c multiplies matrices of this format by int8. */
 bool session_packs(const doppler_session *s, weight_format format);
-/* Whether decode.c uses this program, a kind of linear. */
-bool session_wants(const doppler_session *s, kernel_id id, uint32_t format);
-
 op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */
 void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,

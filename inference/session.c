@@ -121,7 +121,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {routing * 4, "routing"},
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
-        {((uint64_t)m->vocab / SAMPLE_PART_TOKENS + 1) * 8, "parts"},
+        {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
         {form_bytes(s, chunk, m->dim), "x form"},
         {form_bytes(s, chunk, (uint32_t)q_dim), "attended form"},
         {form_bytes(s, slots, m->hidden), "hidden form"},
@@ -155,68 +155,7 @@ static void created(doppler_session *s, doppler_status status) {
     s->created(status, s->created_user);
 }
 
-bool session_packs(const doppler_session *s, weight_format format) {
-    return s->form == X_PACKED && s->model->formats & 1u << format &&
-           kernel_exists(KERNEL_MATMUL_PACKED, format, gpu_get_limits(s->model->d->g));
-}
-
-bool session_wants(const doppler_session *s, kernel_id id, uint32_t format) {
-    return !s->plain && kernel_form(id) == s->form && s->model->linear_formats & 1u << format &&
-           kernel_exists(id, format, gpu_get_limits(s->model->d->g));
-}
-
-static doppler_status compile_session(doppler_session *s);
-
-/* A program was wrong: does without a feature that it may have used, first subgroups, then packed
- * dots, or at last without decode.c. */
-static doppler_status distrust(doppler_session *s) {
-    doppler *d = s->model->d;
-    gpu_limits less = *gpu_get_limits(d->g);
-    for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
-        for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
-            if (d->trusted[id][f] || !session_wants(s, id, f)) continue;
-            gpu_program_destroy(d->g, d->programs.of[id][f]);
-            d->programs.of[id][f] = 0;
-        }
-    if (less.features & GPU_SUBGROUPS) less.features &= ~(uint32_t)GPU_SUBGROUPS;
-    else if (s->form != X_F32) less.features &= ~(uint32_t)GPU_PACKED_DOT;
-    else s->plain = true;
-    gpu_cap_limits(d->g, &less);
-    s->form = decode_form(s->model, s->precision);
-    if (!s->plain) return compile_session(s);
-    created(s, DOPPLER_OK);
-    return DOPPLER_OK;
-}
-
-static void tested(doppler_status status, void *user) {
-    doppler_session *s = user;
-    if (status == DOPPLER_UNSUPPORTED) status = distrust(s);
-    else if (!status) created(s, status);
-    if (status) created(s, status);
-}
-
-static void programs_done(doppler_status status, void *user) {
-    doppler_session *s = user;
-    bool started = false;
-    if (!status) status = selftest_start(s, &started, tested, s);
-    if (!started) created(s, status);
-}
-
-/* The programs that depend on the session's options. */
-static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 5 * FORMAT_COUNT] = {
-        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
-        {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
-        {KERNEL_FORM, s->form}};
-    size_t count = 6;
-    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
-            if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
-    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        for (kernel_id id = KERNEL_MATMUL_PACKED; id <= KERNEL_MATMUL_FEW_PACKED; id++)
-            if (session_packs(s, f)) wants[count++] = (program_want){id, f};
-    return programs_compile(s->model->d, wants, count, programs_done, s);
-}
+static void prepared(doppler_status status, void *user) { created(user, status); }
 
 static void buffers_done(doppler_status status, void *user) {
     doppler_session *s = user;
@@ -229,7 +168,7 @@ static void buffers_done(doppler_status status, void *user) {
         created(s, status);
         return;
     }
-    status = compile_session(s);
+    status = session_prepare(s, prepared, s);
     if (status) created(s, status);
 }
 
@@ -448,12 +387,8 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, bool dec
         if (decode) decode_head(s);
         else forward_head(s, tokens - 1, 1);
         const struct sample_dims dims = {vocab, vocab, 1, tokens, RING_TOKENS, flags};
-        if (sampler == KERNEL_ARGMAX)
-            op_argmax(session_ops(s), b->parts, b->logits, b->counts, b->state, b->ids, b->ring,
-                      dims);
-        else
-            op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
-                      b->ring, dims);
+        op_sample(session_ops(s), (kernel_id)sampler, b->logits, b->counts, b->state, b->ids,
+                  b->ring, b->parts, dims);
     }
     *r = (recorded){gpu_record_end(g), tokens, decode, sampler, penalize};
     return r->list;

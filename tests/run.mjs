@@ -23,6 +23,7 @@ const { values: { long, jobs }, positionals: names } = parseArgs({ allowPosition
         jobs: { type: 'string', default: String(Math.min(2, availableParallelism())) },
     } });
 const node = process.execPath;
+process.env.XDG_CACHE_HOME = join(root, 'build/cache');      // what is kept of devices
 
 function files(folder, pattern) {
     const path = join(root, folder);

@@ -142,7 +142,7 @@ int host_open(host *h, const command *c, const char *folder, const host_options 
              "on the GPU through Node", c->verb);
         return command_failed(c, &e);
     }
-    h->d = doppler_create(&(doppler_options){DOPPLER_DEVICE_CPU, (doppler_limits)o->limits});
+    h->d = doppler_create(&(doppler_options){.limits = (doppler_limits)o->limits});
     if (!h->d) {
         fail(&e, DOPPLER_NO_MEMORY, "engine");
         return command_failed(c, &e);

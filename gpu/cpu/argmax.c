@@ -13,17 +13,19 @@ static best best_of(const logits_row *r, uint32_t first, uint32_t end) {
     return b;
 }
 
-/* (key, id) of each SAMPLE_PART_TOKENS tokens. */
+/* (key, id) of each SAMPLE_PART_TOKENS tokens of each row. */
 static void parts(const gpu_call *call) {
     const struct sample_dims *d = call->dims;
-    uint32_t *out = call->buffer[3];
-    logits_row r = logits_row_of(call, 0);
-    for (uint32_t part = 0; part < call->groups[0]; part++) {
-        uint32_t first = part * SAMPLE_PART_TOKENS, left = d->vocab - first;
-        best b = best_of(&r, first, left < SAMPLE_PART_TOKENS ? d->vocab
-                                                              : first + SAMPLE_PART_TOKENS);
-        out[2 * part] = b.key;
-        out[2 * part + 1] = b.id;
+    uint32_t *out = call->buffer[5];
+    for (uint32_t row = 0; row < call->groups[1]; row++) {
+        logits_row r = logits_row_of(call, row);
+        for (uint32_t part = 0; part < call->groups[0]; part++, out += 2) {
+            uint32_t first = part * SAMPLE_PART_TOKENS, left = d->vocab - first;
+            best b = best_of(&r, first, left < SAMPLE_PART_TOKENS ? d->vocab
+                                                                  : first + SAMPLE_PART_TOKENS);
+            out[0] = b.key;
+            out[1] = b.id;
+        }
     }
 }
 
@@ -33,11 +35,12 @@ void twin_argmax(const gpu_call *call) {
         parts(call);
         return;
     }
+    uint32_t count = sample_part_count(d->vocab);
     for (uint32_t row = 0; row < d->rows; row++) {
         best b = {0, UINT32_MAX};
-        const uint32_t *pairs = call->buffer[0];
+        const uint32_t *pairs = (const uint32_t *)call->buffer[5] + 2 * row * count;
         logits_row r = logits_row_of(call, row);
-        for (uint32_t i = 0; d->flags & SAMPLE_JOIN && i < d->vocab; i++)
+        for (uint32_t i = 0; d->flags & SAMPLE_JOIN && i < count; i++)
             if (pairs[2 * i] > b.key) b = (best){pairs[2 * i], pairs[2 * i + 1]};
         if (!(d->flags & SAMPLE_JOIN)) b = best_of(&r, 0, d->vocab);
         logits_finish(call, row, b.id);

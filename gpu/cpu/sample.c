@@ -103,5 +103,7 @@ static uint32_t draw(const gpu_call *call, uint32_t row) {
 
 void twin_sample(const gpu_call *call) {
     const struct sample_dims *d = call->dims;
+    if (d->flags & (SAMPLE_PART | SAMPLE_COUNT | SAMPLE_LIST | SAMPLE_FINE | SAMPLE_MASS))
+        return;                              /* JOIN does it all */
     for (uint32_t row = 0; row < d->rows; row++) logits_finish(call, row, draw(call, row));
 }

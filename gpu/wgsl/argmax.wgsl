@@ -1,11 +1,8 @@
 // argmax.wgsl - the most likely token: the lowest index of the largest logit after penalties.
 //
 // Bindings and dims: logits.wgsl, with which it is linked. Dispatch: rows; with PART, which leaves
-// the best key and id of PART_TOKENS tokens in ids, ceil(vocab / PART_TOKENS), and then with JOIN,
-// whose logits those are, 1.
-const PART: u32 = 4u;
-const JOIN: u32 = 8u;
-const PART_TOKENS: u32 = 2048u;      // BATCH * WG
+// the best key and id of PART_TOKENS tokens in parts, ceil(vocab / PART_TOKENS) by rows, and then
+// with JOIN, which finds the best of those, rows.
 var<workgroup> best_key: array<u32, WG>;
 var<workgroup> best_id: array<u32, WG>;
 
@@ -28,16 +25,18 @@ fn reduce(first: u32, count: u32, step: u32) {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let is_part = (dims.flags & PART) != 0u;
-    let row = select(group.x, 0u, is_part);
+    let row = select(group.x, group.y, is_part);
+    let count = (dims.vocab + PART_TOKENS - 1u) / PART_TOKENS;
     let first = select(0u, group.x * PART_TOKENS, is_part);
     let end = select(dims.vocab, min(first + PART_TOKENS, dims.vocab), is_part);
     var key = 0u;                                    // below every logit's
     var id = 0xFFFFFFFFu;
     if ((dims.flags & JOIN) != 0u) {
-        for (var i = t; i < dims.vocab; i += WG) {   // lower ids come first
-            if (logits[2u * i] > key) {
-                key = logits[2u * i];
-                id = logits[2u * i + 1u];
+        for (var i = row * count + t; i < (row + 1u) * count; i += WG) {    // lower ids first
+            let best = atomicLoad(&parts[2u * i]);
+            if (best > key) {
+                key = best;
+                id = atomicLoad(&parts[2u * i + 1u]);
             }
         }
     } else {
@@ -59,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     if (t == 0u) {
         reduce(0u, 16u, 1u);
         if (is_part) {
-            ids[2u * group.x] = best_key[0];
-            ids[2u * group.x + 1u] = best_id[0];
+            atomicStore(&parts[2u * (row * count + group.x)], best_key[0]);
+            atomicStore(&parts[2u * (row * count + group.x) + 1u], best_id[0]);
         } else {
             finish(row, best_id[0]);
         }

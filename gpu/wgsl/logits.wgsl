@@ -6,7 +6,8 @@
 //   2        state   step_state of gpu/dims.h                            read, write (ADVANCE)
 //   3        ids     u32   [rows]                                        write
 //   4        ring    u32   [ring_size]                                   write (ADVANCE)
-//   5        dims    uniform
+//   5        parts   u32   what workgroups leave for the next dispatch    read, write
+//   6        dims    uniform
 //
 // A logit is handled as a key (key.wgsl, linked too), so that thresholds can be found digit by
 // digit. Twin: gpu/cpu/logits.h.
@@ -14,6 +15,9 @@ const WG: u32 = 256u;
 const BATCH: u32 = 8u;
 const ADVANCE: u32 = 1u;
 const PENALIZE: u32 = 2u;
+const PART: u32 = 4u;
+const JOIN: u32 = 8u;
+const PART_TOKENS: u32 = 2048u;      // BATCH * WG
 
 struct Dims { vocab: u32, stride: u32, rows: u32, tokens: u32, ring_size: u32, flags: u32 }
 struct State {
@@ -26,7 +30,8 @@ struct State {
 @group(0) @binding(2) var<storage, read_write> state: State;
 @group(0) @binding(3) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(4) var<storage, read_write> ring: array<u32>;
-@group(0) @binding(5) var<uniform> dims: Dims;
+@group(0) @binding(5) var<storage, read_write> parts: array<atomic<u32>>;
+@group(0) @binding(6) var<uniform> dims: Dims;
 
 // The key of a logit by its bits, after penalties; n: how often the token occurred. Keskar et al.
 // 2019, section 4.1: what occurred is divided by the penalty, or multiplied if it is not positive.

@@ -3,7 +3,16 @@
 //   p[i] ~ exp((x[i] - max x) / temperature)    x: logits after penalties
 //   kept by top_k, then top_p, then min_p; what each means is said at sample_dims in gpu/dims.h
 //
-// Bindings and dims: logits.wgsl, with which it is linked. Dispatch: rows. Twin: gpu/cpu/sample.c.
+// Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows; or
+// for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, five times, and rows:
+//   PART   the largest key of its tokens
+//   COUNT  the histogram of distances; where all tokens may be drawn each thread's mass
+//   LIST   the tokens as near as the slot where the goal is reached, and that slot's histogram
+//   FINE   the histogram of the slot where the goal is reached in that one; not where few are listed
+//   MASS   the mass of each thread's tokens as near as that tells; not where few are listed
+//   JOIN   the draw, among the tokens that are listed or by the threads' masses. Where the first
+//          histogram does not reach the goal, and where too many tokens are listed for top_k and
+//          top_p both, it does all from the start, as one dispatch does
 //
 // Probabilities are integers, in units of the most likely token's / 2^31, in 64 bits, so that sums
 // do not depend on the order of additions. The draw is a number below the kept mass; its order of
@@ -16,6 +25,19 @@ const UNIT: f32 = 2147483648.0;      // mass of the most likely token
 const LIST: u32 = WG;                // most tokens listed
 const NEAR: u32 = 16u;               // log2 of the first slot width: 1/128 of a power of two
 const OFF: u32 = 0xFFFFFFFFu;
+const COUNT: u32 = 16u;
+const LIST_PART: u32 = 32u;
+const FINE: u32 = 64u;
+const MASS: u32 = 128u;
+const STEPS: u32 = PART | COUNT | LIST_PART | FINE | MASS;
+
+// In parts, for each row: how many tokens are listed; four times 256 slots, low words and high, three
+// histograms and the masses of threads; ids and keys of the list; the largest key of each part.
+const LISTED: u32 = 0u;
+const SLOTS: u32 = 8u;
+const THREADS: u32 = 3u;
+const ENTRIES: u32 = SLOTS + 8u * WG;
+const TOPS: u32 = ENTRIES + 2u * LIST;
 
 // top_k and top_p may be OFF; top_p is of 2^32; least: mass that min_p asks for; random: 32 bits.
 struct Settings { temperature: f32, top_k: u32, top_p: u32, least: u32, random: u32 }
@@ -25,6 +47,7 @@ var<workgroup> settings: Settings;
 var<workgroup> top_key: atomic<u32>;
 var<workgroup> slot_low: array<atomic<u32>, WG>;     // a histogram or a list of masses
 var<workgroup> slot_high: array<atomic<u32>, WG>;
+var<workgroup> slots: array<vec2u, WG>;              // the same, once all is added
 var<workgroup> sixteen: array<vec2u, 16>;            // sums of 16 slots each
 var<workgroup> found: Found;
 var<workgroup> list_count: atomic<u32>;
@@ -36,28 +59,50 @@ var<workgroup> list_kept: array<u32, LIST>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let row = group.x;
+    let row = select(group.x, group.y, (dims.flags & STEPS) != 0u);
     set_slot(t, vec2u(0u));          // Dawn in Node is told not to clear workgroup memory
     if (t == 0u) {
         atomicStore(&top_key, 0u);
         atomicStore(&list_count, 0u);
+        settings = read_settings(row);
     }
     workgroupBarrier();
-    var key = 0u;
-    for (var i = t; i < dims.vocab; i += BATCH * WG) {
-        var keys = logit_keys(row, i);
-        for (var j = 0u; j < BATCH; j++) { key = max(key, keys[j]); }
-    }
-    atomicMax(&top_key, key);
-    if (t == 0u) { settings = read_settings(row); }
     let s = workgroupUniformLoad(&settings);
+    if ((dims.flags & PART) != 0u) {
+        find_top(row, t, group.x * PART_TOKENS, PART_TOKENS);
+        if (t == 0u) { atomicStore(&parts[row_at(row) + TOPS + group.x], atomicLoad(&top_key)); }
+        if (group.x == 0u) { clear_row(row, t); }
+        return;
+    }
+    if ((dims.flags & (STEPS | JOIN)) != 0u) { find_top_of_parts(row, t); }
+    else { find_top(row, t, 0u, dims.vocab); }
     var keep: Keep;
     keep.top_key = atomicLoad(&top_key);
     keep.top = key_value(keep.top_key);
     keep.temperature = s.temperature;
     keep.key = KEY_MINUS_INFINITY + 1u;
     keep.mass = s.least;
+    if ((dims.flags & STEPS) != 0u) { step(row, t, group.x, keep, s); }
+    else if ((dims.flags & JOIN) != 0u) { join(row, t, keep, s); }
+    else { draw_alone(row, t, keep, s); }
+}
 
+// ---- one workgroup for a row
+
+// Has top_key be the largest of `count` tokens' from `first` on. Contains barriers.
+fn find_top(row: u32, t: u32, first: u32, count: u32) {
+    let end = min(first + count, dims.vocab);
+    var key = 0u;
+    for (var i = first + t; i < end; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) { key = max(key, keys[j]); }
+    }
+    atomicMax(&top_key, key);
+    workgroupBarrier();
+}
+
+fn draw_alone(row: u32, t: u32, given: Keep, s: Settings) {
+    var keep = given;
     if (s.top_k != OFF) {
         let limit = threshold(row, t, keep, false, s.top_k);
         let count = workgroupUniformLoad(&listed);
@@ -79,13 +124,197 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     draw(row, t, keep, s.random);
 }
 
+// ---- many workgroups
+
+fn part_count() -> u32 { return (dims.vocab + PART_TOKENS - 1u) / PART_TOKENS; }
+
+fn row_at(row: u32) -> u32 { return row * (TOPS + part_count()); }
+
+fn clear_row(row: u32, t: u32) {
+    for (var i = t; i < 8u * WG; i += WG) { atomicStore(&parts[row_at(row) + SLOTS + i], 0u); }
+    if (t == 0u) { atomicStore(&parts[row_at(row) + LISTED], 0u); }
+}
+
+// Contains barriers.
+fn find_top_of_parts(row: u32, t: u32) {
+    var key = 0u;
+    for (var part = t; part < part_count(); part += WG) {
+        key = max(key, atomicLoad(&parts[row_at(row) + TOPS + part]));
+    }
+    atomicMax(&top_key, key);
+    workgroupBarrier();
+}
+
+// Any token may be drawn.
+fn keeps_all(s: Settings) -> bool { return s.top_k == OFF && s.top_p == OFF; }
+
+// How many tokens all parts have listed; OFF where it is too far to those that are wanted. Contains
+// barriers.
+fn count_listed(row: u32, t: u32, too_far: bool) -> u32 {
+    if (t == 0u) { listed = select(atomicLoad(&parts[row_at(row) + LISTED]), OFF, too_far); }
+    return workgroupUniformLoad(&listed);
+}
+
+fn step(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    if ((dims.flags & COUNT) != 0u) {
+        count_part(row, t, part, keep, s);
+    } else if (!keeps_all(s)) {
+        if ((dims.flags & LIST_PART) != 0u) {
+            list_part(row, t, part, keep, s);
+        } else if (count_listed(row, t, false) > LIST) {
+            if ((dims.flags & FINE) != 0u) { refine_part(row, t, part, keep, s); }
+            else { weigh_part(row, t, part, keep, s); }
+        }
+    }
+}
+
+fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    var sum = vec2u(0u);             // where all may be drawn this thread's, else of the last slot
+    let all = keeps_all(s);
+    for (var j = 0u; j < BATCH; j++) {
+        if (keys[j] < keep.key) { continue; }
+        let slot = (keep.top_key - keys[j]) >> NEAR;
+        var value = 1u;
+        if (all) { value = kept_mass(keys[j], keep); }
+        else if (s.top_k == OFF) { value = mass_of(keys[j], keep); }
+        if (all || slot >= 255u) { sum = add64(sum, vec2u(value, 0u)); }
+        else { add_slot(slot, vec2u(value, 0u)); }
+    }
+    if (all) { add_slot(t, sum); } else { add_slot(255u, sum); }
+    workgroupBarrier();
+    save_slot(row, t, 0u);
+}
+
+// Adds this workgroup's slot to histogram h of the row.
+fn save_slot(row: u32, t: u32, h: u32) {
+    let value = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
+    let at = row_at(row) + SLOTS + 2u * WG * h + t;
+    if (value.x == 0u && value.y == 0u) { return; }
+    let old = atomicAdd(&parts[at], value.x);
+    let high = value.y + select(0u, 1u, old + value.x < old);
+    if (high > 0u) { atomicAdd(&parts[at + WG], high); }
+}
+
+fn load_slot(row: u32, t: u32, h: u32) {
+    let at = row_at(row) + SLOTS + 2u * WG * h + t;
+    set_slot(t, vec2u(atomicLoad(&parts[at]), atomicLoad(&parts[at + WG])));
+}
+
+// Where the goal is reached: slot of the first histogram, distance from the largest key, and what all
+// of it has.
+struct Reached { slot: u32, distance: u32, total: vec2u }
+
+// By so many histograms, one in a slot of the one before. Contains barriers.
+fn reach(row: u32, t: u32, s: Settings, histograms: u32) -> Reached {
+    var r = Reached(0u, 0u, vec2u(0u));
+    var goal = vec2u(0u);
+    for (var h = 0u; h < histograms; h++) {
+        workgroupBarrier();
+        load_slot(row, t, h);
+        let total = sum_slots(t);
+        if (h == 0u) {
+            r.total = total;
+            goal = threshold_goal(total, s.top_k == OFF, select(s.top_k, s.top_p, s.top_k == OFF));
+        }
+        let digit = find_slot(t, goal);
+        goal = sub64(goal, digit.before);
+        r.distance += digit.slot << (NEAR - 8u * h);
+        if (h == 0u) { r.slot = digit.slot; }
+    }
+    return r;
+}
+
+// Slots become a histogram of the part's tokens of one slot: those whose distance agrees with
+// `distance` above bit `shift`, by the eight bits below. Contains barriers.
+fn histogram_part(row: u32, t: u32, part: u32, keep: Keep, by_mass: bool, distance: u32,
+                  shift: u32) {
+    workgroupBarrier();
+    set_slot(t, vec2u(0u));
+    workgroupBarrier();
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    for (var j = 0u; j < BATCH; j++) {
+        let d = keep.top_key - keys[j];
+        if (keys[j] < keep.key || (d >> shift) != (distance >> shift)) { continue; }
+        var value = 1u;
+        if (by_mass) { value = mass_of(keys[j], keep); }
+        add_slot((d >> (shift - 8u)) & 255u, vec2u(value, 0u));
+    }
+    workgroupBarrier();
+}
+
+fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    let limit = reach(row, t, s, 1u);
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    for (var j = 0u; j < BATCH; j++) {
+        if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > limit.slot) { continue; }
+        let i = atomicAdd(&list_count, 1u);
+        if (i < LIST) {
+            list_id[i] = part * PART_TOKENS + t + j * WG;
+            list_key[i] = keys[j];
+        }
+    }
+    workgroupBarrier();
+    let count = atomicLoad(&list_count);
+    if (t == 0u) { listed = atomicAdd(&parts[row_at(row) + LISTED], count); }
+    let at = workgroupUniformLoad(&listed) + t;
+    if (t < count && at < LIST) {
+        atomicStore(&parts[row_at(row) + ENTRIES + at], list_id[t]);
+        atomicStore(&parts[row_at(row) + ENTRIES + LIST + at], list_key[t]);
+    }
+    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR);
+    save_slot(row, t, 1u);
+}
+
+fn refine_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
+    let limit = reach(row, t, s, 2u);
+    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR - 8u);
+    save_slot(row, t, 2u);
+}
+
+fn weigh_part(row: u32, t: u32, part: u32, given: Keep, s: Settings) {
+    var keep = given;
+    keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
+    var keys = logit_keys(row, part * PART_TOKENS + t);
+    var sum = vec2u(0u);
+    for (var j = 0u; j < BATCH; j++) { sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u)); }
+    set_slot(t, sum);
+    save_slot(row, t, THREADS);
+}
+
+fn join(row: u32, t: u32, given: Keep, s: Settings) {
+    var keep = given;
+    if (keeps_all(s)) {
+        load_slot(row, t, 0u);
+        draw_from(row, t, keep, s.random);
+        return;
+    }
+    let limit = reach(row, t, s, 1u);
+    let count = count_listed(row, t, limit.slot >= 255u);
+    if (count == OFF || (count > LIST && s.top_k != OFF && s.top_p != OFF)) {
+        draw_alone(row, t, keep, s);
+    } else if (count > LIST) {
+        keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
+        load_slot(row, t, THREADS);
+        draw_from(row, t, keep, s.random);
+    } else {
+        list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
+        list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
+        workgroupBarrier();
+        draw_listed(row, t, keep, s, count, s.top_k, limit.total);
+    }
+}
+
 fn read_settings(row: u32) -> Settings {
     let use_k = state.top_k > 0u && state.top_k < dims.vocab;
-    let counter = vec2u(state.position + dims.tokens + row, 0u);
+    var random = 0u;
+    if ((dims.flags & STEPS) == 0u) {
+        random = threefry(vec2u(state.position + dims.tokens + row, 0u), state.seed).x;
+    }
     let share = u32(min(state.top_p, 0.99999994) * 4294967296.0);
     return Settings(max(state.temperature, 1e-6), select(OFF, state.top_k, use_k),
                     select(OFF, share, state.top_p < 1.0),
-                    max(u32(min(state.min_p, 1.0) * UNIT), 1u), threefry(counter, state.seed).x);
+                    max(u32(min(state.min_p, 1.0) * UNIT), 1u), random);
 }
 
 // Draws among all tokens that `keep` keeps.
@@ -98,6 +327,11 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
         }
     }
     set_slot(t, sum);
+    draw_from(row, t, keep, random);
+}
+
+// The same, where slots hold the mass of each thread's tokens.
+fn draw_from(row: u32, t: u32, keep: Keep, random: u32) {
     let goal = add64(scale64(sum_slots(t), random), vec2u(1u, 0u));   // 1 .. total
     let owner = find_slot(t, goal);
     let rest = sub64(goal, owner.before);
@@ -105,7 +339,7 @@ fn draw(row: u32, t: u32, keep: Keep, random: u32) {
     let steps = (dims.vocab + WG - 1u) / WG;         // of the owner, dealt to all threads
     let each = (steps + WG - 1u) / WG;
     let first = t * each;
-    sum = vec2u(0u);
+    var sum = vec2u(0u);
     for (var n = first; n < first + each; n++) {
         sum = add64(sum, vec2u(kept_mass(step_key(row, owner.slot, n), keep), 0u));
     }
@@ -203,9 +437,7 @@ struct Limit { key: u32, total: vec2u }              // least key; what all keys
 fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> Limit {
     var shift = NEAR;
     let total = histogram(row, t, keep, by_mass, 0u, shift, true);
-    var goal = vec2u(amount, 0u);
-    if (by_mass) { goal = share_goal(total, amount); }
-    if (less64(total, goal)) { goal = total; }       // fewer than asked for: all
+    var goal = threshold_goal(total, by_mass, amount);
     var digit = find_slot(t, goal);
     if (digit.slot == 255u) {                        // too far: from the start, coarsely
         shift = 24u;
@@ -268,6 +500,13 @@ fn list_tokens(row: u32, t: u32, keep: Keep, distance: u32) {
     if (t == 0u) { listed = atomicLoad(&list_count); }
 }
 
+fn threshold_goal(total: vec2u, by_mass: bool, amount: u32) -> vec2u {
+    var goal = vec2u(amount, 0u);
+    if (by_mass) { goal = share_goal(total, amount); }
+    if (less64(total, goal)) { goal = total; }       // fewer than asked for: all
+    return goal;
+}
+
 // The least mass that is share / 2^32 of the total.
 fn share_goal(total: vec2u, share: u32) -> vec2u {
     return add64(scale64(sub64(total, vec2u(1u, 0u)), share), vec2u(1u, 0u));
@@ -288,14 +527,15 @@ fn add_slot(slot: u32, value: vec2u) {
 
 fn sum_range(first: u32, end: u32) -> vec2u {
     var sum = vec2u(0u);
-    for (var i = first; i < end; i++) {
-        sum = add64(sum, vec2u(atomicLoad(&slot_low[i]), atomicLoad(&slot_high[i])));
-    }
+    for (var i = first; i < end; i++) { sum = add64(sum, slots[i]); }
     return sum;
 }
 
-// The sum of all slots, after they were set or added to. Contains barriers.
+// The sum of all slots, after they were set or added to. Contains barriers. Reading atomics of a
+// workgroup is slow, so each is read once.
 fn sum_slots(t: u32) -> vec2u {
+    workgroupBarrier();
+    slots[t] = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
     workgroupBarrier();
     if (t < 16u) { sixteen[t] = sum_range(16u * t, 16u * t + 16u); }
     workgroupBarrier();
@@ -315,7 +555,7 @@ fn sum_before(t: u32) -> vec2u {
 // Contains barriers. goal is in 1 .. total; with nothing to find, the result is any slot.
 fn find_slot(t: u32, goal: vec2u) -> Found {
     let before = sum_before(t);
-    let reached = !less64(add64(before, sum_range(t, t + 1u)), goal);
+    let reached = !less64(add64(before, slots[t]), goal);
     if (less64(before, goal) && (reached || t == WG - 1u)) { found = Found(t, before); }
     return workgroupUniformLoad(&found);
 }

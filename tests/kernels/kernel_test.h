@@ -12,14 +12,18 @@
 /* Reductions: largest error relative to the largest value. Decoders: 0. */
 #define KERNEL_TOLERANCE 1e-5
 
+enum { KERNEL_MAX_BUFFERS = 10 };
+
 typedef struct kernel_case {
     char name[96];               /* "matvec q4_k 37x512 bias" */
+    kernel_id needs;             /* the case is left out where the device has not this program; */
+    uint32_t format;             /* KERNEL_GATHER, 0: all have it */
     uint32_t buffer_count;
     struct {
         void *data;              /* malloc'ed by make, freed by the harness */
         size_t bytes;            /* multiple of 4 */
         bool read_back;          /* data holds what the device left there when check runs */
-    } buffer[GPU_MAX_BINDINGS];
+    } buffer[KERNEL_MAX_BUFFERS];
     void (*record)(op_context o, const gpu_buffer *buffers, const void *user);
     /* false: why says what was wrong, with numbers */
     bool (*check)(const struct kernel_case *c, char *why, size_t why_bytes);
@@ -41,10 +45,11 @@ extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmu
  * they need in one batch first. `line` receives what went wrong, and the summary
  * `N passed, N failed` last; done is called once, from gpu_poll or the event loop, with
  * DOPPLER_OK when nothing failed. filter: only cases whose name contains it; "-text" those whose
- * name does not contain text; NULL or "" for all. g must outlive done. */
+ * name does not contain text; NULL or "" for all. varied: only suites of kernels whose programs
+ * differ from those of the least device, or are not there on it. g must outlive done. */
 typedef void (*kernel_line_fn)(const char *line, void *user);
-void kernel_test_start(gpu *g, const char *filter, kernel_line_fn line, doppler_done_fn done,
-                       void *user);
+void kernel_test_start(gpu *g, const char *filter, bool varied, kernel_line_fn line,
+                       doppler_done_fn done, void *user);
 
 /* max |got - want| / max |want|; infinity when anything is not finite or want is all zero and
  * got is not. */

@@ -1,4 +1,4 @@
-/* logits_test.h - cases of argmax and sample: their five buffers, kinds of logits, and what
+/* logits_test.h - cases of argmax and sample: their six buffers, kinds of logits, and what
  * ADVANCE must leave behind. */
 #ifndef TESTS_LOGITS_TEST_H
 #define TESTS_LOGITS_TEST_H
@@ -21,7 +21,7 @@ typedef enum logits_kind {
     NOTHING          /* all are NaN or -infinity */
 } logits_kind;
 
-enum { LOGITS, COUNTS, STATE, IDS, RING, RING_SIZE = 7, FIRST_POSITION = 1000, FIRST_STEP = 9 };
+enum { LOGITS, COUNTS, STATE, IDS, RING, PARTS, RING_SIZE = 7, FIRST_POSITION = 1000, FIRST_STEP = 9 };
 
 typedef struct logits_case {
     struct sample_dims dims;
@@ -45,7 +45,7 @@ static inline float logits_test_value(logits_kind kind, uint32_t i, uint32_t voc
     }
 }
 
-/* Fills the five buffers; c->user becomes the case, with state and counts as they were given.
+/* Fills the six buffers; c->user becomes the case, with state and counts as they were given.
  * A row of logits that is not shared is three elements longer than the vocabulary, NaN there. */
 static inline logits_case *logits_test_make(kernel_case *c, struct sample_dims dims,
                                             step_state state, logits_kind kind, uint64_t seed) {
@@ -58,12 +58,13 @@ static inline logits_case *logits_test_make(kernel_case *c, struct sample_dims d
     for (uint32_t i = 0; i < dims.vocab; i++)
         l->counts[i] = kernel_random(&seed) < -0.25f ? 1 + i % 3 : 0;
     const size_t bytes[] = {(size_t)given_rows * pitch * 4, dims.vocab * sizeof *l->counts,
-                            sizeof state, dims.rows * sizeof(uint32_t), RING_SIZE * 4};
-    c->buffer_count = 5;
-    for (uint32_t i = 0; i < 5; i++) {
+                            sizeof state, dims.rows * sizeof(uint32_t), RING_SIZE * 4,
+                            (size_t)sample_part_words(dims.vocab) * dims.rows * 4};
+    c->buffer_count = PARTS + 1;
+    for (uint32_t i = 0; i <= PARTS; i++) {
         c->buffer[i].bytes = bytes[i];
         c->buffer[i].data = malloc(bytes[i]);
-        c->buffer[i].read_back = i != LOGITS;
+        c->buffer[i].read_back = i != LOGITS && i != PARTS;
         memset(c->buffer[i].data, 0xFF, bytes[i]);
     }
     for (uint32_t row = 0; row < given_rows; row++)

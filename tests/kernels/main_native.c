@@ -16,7 +16,7 @@ int main(int argc, char **argv) {
     doppler_status status = DOPPLER_BUSY;
     gpu *g = gpu_cpu_create();
     if (!g) return 1;
-    kernel_test_start(g, argc > 1 ? argv[1] : NULL, print_line, finished, &status);
+    kernel_test_start(g, argc > 1 ? argv[1] : NULL, false, print_line, finished, &status);
     while (gpu_poll(g)) continue;
     gpu_destroy(g);
     return status == DOPPLER_OK ? 0 : 1;

@@ -10,7 +10,7 @@ IMPORT(line) void host_line(const char *line, size_t bytes);
 IMPORT(done) void host_done(doppler_status status);
 
 EXPORT(kernels_create) gpu *kernels_create(bool on_cpu);
-EXPORT(kernels_start) void kernels_start(gpu *g, const char *filter);
+EXPORT(kernels_start) void kernels_start(gpu *g, const char *filter, bool varied);
 EXPORT(kernels_poll) bool kernels_poll(gpu *g);
 EXPORT(kernels_destroy) void kernels_destroy(gpu *g);
 
@@ -27,8 +27,8 @@ static void pass_done(doppler_status status, void *user) {
 gpu *kernels_create(bool on_cpu) { return on_cpu ? gpu_cpu_create() : gpu_web_create(); }
 
 /* filter must live until done. */
-void kernels_start(gpu *g, const char *filter) {
-    kernel_test_start(g, filter, pass_line, pass_done, NULL);
+void kernels_start(gpu *g, const char *filter, bool varied) {
+    kernel_test_start(g, filter, varied, pass_line, pass_done, NULL);
 }
 
 /* Only the CPU backend needs it: WebGPU answers from the event loop. */

@@ -1,6 +1,5 @@
 /* test_argmax.c - the lowest index of the largest logit, whatever the logits. */
 #include "tests/kernels/logits_test.h"
-#include "tests/kernels/matrix.h"
 
 static const struct shape {
     uint32_t vocab, rows, stride;
@@ -16,24 +15,15 @@ static const struct shape {
     {1000, 1, 0, NOTHING, 0},       {1, 1, 0, NOTHING, SAMPLE_ADVANCE},
     {4096, 7, 4099, RANDOM, SAMPLE_PENALIZE},
     {4096, 1, 0, RANDOM, SAMPLE_PENALIZE | SAMPLE_ADVANCE},
-};
-
-/* Each one row, by many workgroups. */
-static const struct shape parted[] = {
-    {1, 1, 0, RANDOM, SAMPLE_ADVANCE},   {4096, 1, 0, TIES, 0},
-    {262144, 1, 0, RANDOM, SAMPLE_ADVANCE}, {10000, 1, 0, HOLES, SAMPLE_PENALIZE | SAMPLE_ADVANCE},
+    {1, 1, 0, RANDOM, SAMPLE_ADVANCE},   {10000, 1, 0, HOLES, SAMPLE_PENALIZE | SAMPLE_ADVANCE},
     {5000, 1, 0, NOTHING, 0},            {6000, 1, 0, FLAT, 0},
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes, PARTED = sizeof parted / sizeof *parted };
 
-static void record_parts(op_context o, const gpu_buffer *b, const void *user) {
-    const logits_case *l = user;
-    op_argmax(o, b[RING + 1], b[LOGITS], b[COUNTS], b[STATE], b[IDS], b[RING], l->dims);
-}
+enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const logits_case *l = user;
-    op_sample(o, KERNEL_ARGMAX, b[LOGITS], b[COUNTS], b[STATE], b[IDS], b[RING], l->dims);
+    op_sample(o, KERNEL_ARGMAX, b[LOGITS], b[COUNTS], b[STATE], b[IDS], b[RING], b[PARTS], l->dims);
 }
 
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
@@ -51,21 +41,15 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
 }
 
 static void make(uint32_t index, kernel_case *c) {
-    bool by_parts = index >= SHAPES;
-    const struct shape *s = by_parts ? &parted[index - SHAPES] : &shapes[index];
+    const struct shape *s = &shapes[index];
     logits_test_make(c, (struct sample_dims){.vocab = s->vocab, .stride = s->stride,
                                              .rows = s->rows, .tokens = 3, .flags = s->flags},
                      (step_state){.repetition_penalty = 1.5f, .presence_penalty = 0.5f}, s->kind,
                      2000 + index);
-    c->record = by_parts ? record_parts : record;
-    if (by_parts) {
-        c->buffer[RING + 1].bytes = (s->vocab / SAMPLE_PART_TOKENS + 1) * 8;
-        c->buffer[RING + 1].data = floats_poison(c->buffer[RING + 1].bytes / 4);
-        c->buffer_count = RING + 2;
-    }
+    c->record = record;
     c->check = check;
-    snprintf(c->name, sizeof c->name, "argmax%s vocab %u, %u rows, kind %u, flags %u",
-             by_parts ? " by parts" : "", s->vocab, s->rows, s->kind, s->flags);
+    snprintf(c->name, sizeof c->name, "argmax vocab %u, %u rows, kind %u, flags %u", s->vocab,
+             s->rows, s->kind, s->flags);
 }
 
-const kernel_suite suite_argmax = {"argmax", SHAPES + PARTED, make};
+const kernel_suite suite_argmax = {"argmax", SHAPES, make};

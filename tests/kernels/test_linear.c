@@ -127,6 +127,8 @@ static void make(uint32_t index, kernel_case *c) {
              form_names[s.form], formats[s.format].name, s.rows, s.k, s.flags);
     c->record = record;
     c->check = check;
+    c->needs = s.form == X_F32 ? KERNEL_LINEAR : KERNEL_LINEAR_PACKED;
+    c->format = s.format;
     c->buffer_count = 5;
     c->buffer[0].data = matrix_random(s.format, matrix_rows(&s), s.k, &seed, &c->buffer[0].bytes);
     c->buffer[1].data = form_random(s.form, s.k, l->x, &l->square, &seed);

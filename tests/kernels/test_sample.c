@@ -44,6 +44,18 @@ static const struct shape {
     {300, 20, 0, NOTHING, 1, 40, 0.9f, 0, 1, 0, 0, "nothing to draw: id 0"},
     {4096, 1, 0, RANDOM, 1, 40, 0.9f, 0, 1.2f, 0.3f, SAMPLE_PENALIZE | SAMPLE_ADVANCE, "advance"},
     {4096, 1, 0, RANDOM, 1, 0, 1, 0, 1, 0, SAMPLE_ADVANCE, "advance"},
+    {10000, 6, 10003, RANDOM, 1, 40, 0.9f, 0, 1.2f, 0.3f, SAMPLE_PENALIZE, "by parts"},
+    {10000, 6, 10003, RANDOM, 0.8f, 0, 0.7f, 0.02f, 1, 0, 0, "by parts"},
+    {10000, 6, 10003, RANDOM, 0.8f, 0, 1, 0.3f, 1.2f, 0, SAMPLE_PENALIZE, "by parts"},
+    {10000, 6, 0, RANDOM, 1.3f, 0, 0.9f, 0, 1, 0, 0, "by parts, many kept"},
+    {10000, 6, 0, RANDOM, 1, 2000, 1, 0.01f, 1, 0, 0, "by parts, many kept"},
+    {10000, 6, 0, RANDOM, 1, 2000, 0.7f, 0, 1, 0, 0, "by parts, many kept"},
+    {6000, 6, 6003, HOLES, 1, 100, 0.9f, 0, 1, 0, 0, "by parts, fewer than top_k"},
+    {6000, 6, 0, TIES, 1, 3, 1, 0, 1, 0, 0, "by parts, ties of the k-th are kept"},
+    {6000, 6, 0, FLAT, 1, 0, 0.5f, 0, 1, 0, 0, "by parts, all alike"},
+    {6000, 6, 0, ONE, 1, 40, 0.9f, 0, 1, 0, 0, "by parts, one above -inf"},
+    {6000, 6, 0, NOTHING, 1, 40, 0.9f, 0, 1, 0, 0, "by parts, nothing to draw"},
+    {6000, 6, 0, NOTHING, 1, 0, 1, 0, 1, 0, 0, "by parts, nothing to draw"},
 };
 
 /* ---- the reference */
@@ -163,19 +175,20 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const logits_case *l = user;
-    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[STATE], b[IDS], b[RING], l->dims);
+    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[STATE], b[IDS], b[RING], b[PARTS], l->dims);
 }
 
 /* ---- seeds: the same state twice, and one that differs in the seed's upper word */
 
-enum { OTHER_STATE = 5, SAME_IDS, OTHER_IDS };
+enum { OTHER_STATE = PARTS + 1, SAME_IDS, OTHER_IDS };
 
 static void record_seeds(op_context o, const gpu_buffer *b, const void *user) {
     const logits_case *l = user;
     record(o, b, user);
-    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[STATE], b[SAME_IDS], b[RING], l->dims);
-    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[OTHER_STATE], b[OTHER_IDS], b[RING],
+    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[STATE], b[SAME_IDS], b[RING], b[PARTS],
               l->dims);
+    op_sample(o, KERNEL_SAMPLE, b[LOGITS], b[COUNTS], b[OTHER_STATE], b[OTHER_IDS], b[RING],
+              b[PARTS], l->dims);
 }
 
 static bool check_seeds(const kernel_case *c, char *why, size_t why_bytes) {

@@ -1,6 +1,8 @@
 /* test_selftest.c - programs that are wrong on a device are found out before they are used, and
  * the answer stays right: faults are put in where programs are compiled. On the stories model. */
+#include "gpu/gpu_backend.h"
 #include "inference/engine.h"
+#include "inference/trials.h"
 #include "tools/cmd.h"
 #include "tools/host.h"
 
@@ -14,7 +16,8 @@
 
 #define PACKAGE "models/stories"
 
-enum { TOKENS = 12, CONTEXT = 64 };
+enum { TOKENS = 3, CONTEXT = 64 };
+#define ALL UINT32_MAX           /* features */
 
 /* answer: first, it is what host_done takes for its own. */
 typedef struct story { host_answer answer; uint32_t ids[TOKENS], count; } story;
@@ -35,7 +38,7 @@ static void ignore(doppler_status status, void *user) {
 static void twin_of_nothing(const gpu_call *call) { (void)call; }
 
 static void put_in_faults(doppler *d, kernel_id id) {
-    for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
+    for (uint32_t f = 0; f < kernel_formats(id); f++) {
         if (!kernel_exists(id, f, gpu_get_limits(d->g))) continue;
         gpu_program_desc desc = kernel_program(id, f, gpu_get_limits(d->g));
         desc.twin = twin_of_nothing;
@@ -44,50 +47,108 @@ static void put_in_faults(doppler *d, kernel_id id) {
     while (doppler_poll(d)) continue;
 }
 
-/* What a session with these faults tells, and how it came to be. */
-typedef struct outcome { story t; x_form form; bool plain; } outcome;
+/* What a session with these faults tells, and how it came to be. noticed: a bit for each kernel of
+ * which a program was found to be wrong. */
+typedef struct outcome { story t; x_form form; bool plain; uint64_t noticed; } outcome;
+_Static_assert(KERNEL_COUNT <= 64, "a bit for each kernel");
 
-static outcome tell(const kernel_id *faults, size_t count, doppler_precision precision) {
+static host h;
+
+/* A device with all features: the CPU runs every kernel's twin. */
+static int open_model(void **state) {
+    (void)state;
     static const command c = {"test", "", NULL, 0, NULL, 0};
     const host_options options = {.context = CONTEXT, .kv = 1};
-    host h;
-    assert_int_equal(host_open(&h, &c, PACKAGE, &options), 0);
-    memset(h.d->programs.of[KERNEL_LINEAR], 0,
-           sizeof h.d->programs.of[0] * (KERNEL_LINEAR_PACKED_WIDE - KERNEL_LINEAR + 1));
-    memset(h.d->trusted, 0, sizeof h.d->trusted);        /* as if nothing had been tested */
+    if (host_open(&h, &c, PACKAGE, &options)) return 1;
+    h.d->g->limits.workgroup_threads = 1024;
+    h.d->g->limits.workgroup_bytes = 65536;
+    return 0;
+}
+
+static int close_model(void **state) {
+    (void)state;
+    host_close(&h);
+    return 0;
+}
+
+/* All that is tested begins anew. */
+static void forget(uint32_t features) {
+    h.d->g->limits.features = features;
+    memset(h.d->trust, 0, sizeof h.d->trust);
+    for (kernel_id id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; trial_of(id) && f < FORMAT_COUNT; f++) {
+            gpu_program_destroy(h.d->g, h.d->programs.of[id][f]);
+            h.d->programs.of[id][f] = 0;
+        }
+}
+
+static outcome tell(uint32_t features, const kernel_id *faults, size_t count,
+                    doppler_precision precision) {
+    forget(features);
     for (size_t i = 0; i < count; i++) put_in_faults(h.d, faults[i]);
     doppler_session *s = NULL;
     host_answer answer = {0};
     const doppler_session_options o = {.context = CONTEXT, .precision = precision};
     assert_int_equal(doppler_session_create(h.model, &o, &s, host_done, &answer), DOPPLER_OK);
     assert_int_equal(host_wait(&h, &answer), DOPPLER_OK);
-    const uint32_t prompt[] = {4091, 100, 200};
+    const uint32_t prompt[] = {4091, 100};
     outcome out = {.form = s->form, .plain = s->plain};
-    assert_int_equal(doppler_generate(s, prompt, 3, NULL, TOKENS, take, host_done, &out.t),
+    assert_int_equal(doppler_generate(s, prompt, 2, NULL, TOKENS, take, host_done, &out.t),
                      DOPPLER_OK);
     assert_int_equal(host_wait(&h, &out.t.answer), DOPPLER_OK);
+    for (kernel_id id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+            if (h.d->trust[id][f] & (TRUST_WRONG | TRUST_WITHOUT_FEATURES))
+                out.noticed |= UINT64_C(1) << id;
     doppler_session_destroy(s);
-    host_close(&h);
     return out;
 }
 
-static void wrong_programs_are_not_used(void **state) {
+static void all_are_right(void **state) {
     (void)state;
-    const kernel_id all[] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR};
-    outcome fast = tell(NULL, 0, DOPPLER_FAST), exact = tell(NULL, 0, DOPPLER_EXACT);
+    outcome fast = tell(ALL, NULL, 0, DOPPLER_FAST), exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
     assert_true(fast.form == X_PACKED && !fast.plain && exact.form == X_F32 && !exact.plain);
     assert_int_equal(exact.t.count, TOKENS);
+    assert_true(!fast.noticed && !exact.noticed);
+}
 
-    outcome no_packed = tell(all, 1, DOPPLER_FAST);
-    assert_true(no_packed.form == X_F32 && !no_packed.plain);
+/* Each kernel that is tested, wrong alone: it is found out in the precision that uses it, and the
+ * answer is that of the others. */
+static void wrong_programs_are_not_used(void **state) {
+    (void)state;
+    outcome fast = tell(ALL, NULL, 0, DOPPLER_FAST), exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
+    for (kernel_id id = 0; id < KERNEL_COUNT; id++) {
+        if (!trial_of(id)) continue;
+        outcome with[] = {tell(ALL, &id, 1, DOPPLER_FAST), tell(ALL, &id, 1, DOPPLER_EXACT)};
+        if (with[0].noticed != UINT64_C(1) << id && with[1].noticed != UINT64_C(1) << id)
+            fail_msg("%s was wrong and nobody noticed", kernels[id].name);
+        assert_memory_equal(&with[1].t, &exact.t, sizeof exact.t);
+        assert_true(memcmp(&with[0].t, &fast.t, sizeof fast.t) == 0 ||
+                    memcmp(&with[0].t, &exact.t, sizeof exact.t) == 0);
+    }
+}
+
+/* Without any of decode.c's programs forward.c serves. */
+static void one_falls_back_to_another(void **state) {
+    (void)state;
+    const kernel_id all[] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR,
+                             KERNEL_LINEAR_WIDE};
+    outcome exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
+    const uint32_t some = ALL & ~(uint32_t)(GPU_SUBGROUPS | GPU_EXACT_HALF);   /* no other text */
+    outcome wide = tell(some, all, 1, DOPPLER_FAST);
+    outcome no_packed = tell(some, all, 2, DOPPLER_FAST);
+    outcome none = tell(some, all, 4, DOPPLER_FAST);
+    assert_true(wide.form == X_PACKED && no_packed.form == X_F32 && !no_packed.plain);
     assert_memory_equal(&no_packed.t, &exact.t, sizeof exact.t);
-
-    outcome none = tell(all, 2, DOPPLER_FAST);
     assert_true(none.plain);
     assert_memory_equal(&none.t, &exact.t, sizeof exact.t);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_programs_are_not_used)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_are_right),
+        cmocka_unit_test(wrong_programs_are_not_used),
+        cmocka_unit_test(one_falls_back_to_another),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
 }

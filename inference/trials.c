@@ -1,0 +1,164 @@
+/* trials.c - the table of trials, and the numbers they are made with. */
+#include "inference/trials.h"
+#include "gpu/cpu/half.h"
+#include "gpu/cpu/x_form.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- operations */
+
+enum { K = 768, ROWS = 64 };     /* K: three blocks of 256 */
+
+/* y, out = W x, for x [K] and out in a form; with LINEAR_ACT of half the rows. */
+static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    uint32_t rows = t->flags & LINEAR_ACT ? ROWS / 2 : ROWS;
+    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    op_linear(o, operand_form(&t->operands[1], format), b[3], b[4], &w, b[1], b[2],
+              (struct linear_dims){.rows = rows, .k = K, .out_k = rows, .up = rows, .bias = ROWS,
+                                   .flags = t->flags, .eps = 1e-5f});
+}
+
+enum { TOKENS = 70 };            /* a tile filled in part */
+
+/* y = W x + bias for TOKENS x [K]. */
+static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS, b[2], 1, true);
+}
+
+/* ---- the table */
+
+#define LINEAR_TRIAL(id, form, rows, flags)                                          \
+    {KERNEL_##id, true, linear, flags, 1e-3f,                                        \
+     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##form, K, 0, false},              \
+      {OPERAND_FLOATS, 3 * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true},         \
+      {OPERAND_##form, rows, 0, true}}, KERNEL_GATHER}
+#define PROJECT_TRIAL(id, of_base, x, count, width)                                  \
+    {KERNEL_##id, of_base, project, 0, 1e-3f,                                        \
+     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##x, count, width, false},         \
+      {OPERAND_FLOATS, ROWS + 1, 0, false}, {OPERAND_FLOATS, ROWS * TOKENS, 0, true}}, KERNEL_GATHER}
+enum {
+    GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
+    JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM
+};
+
+const trial trials[] = {
+    LINEAR_TRIAL(LINEAR, FORM_F32, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR, FORM_F32, ROWS, JOINED),
+    LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS, JOINED),
+    LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS / 2, GATED),
+    LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
+    PROJECT_TRIAL(MATMUL, false, FLOATS, K * TOKENS, 0),
+    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, K, TOKENS),
+};
+const uint32_t trial_count = sizeof trials / sizeof *trials;
+
+bool trial_is_for(const trial *t, kernel_id id) {
+    if (t->only) return id == t->only;
+    return kernel_base(id) == t->base && (id != t->base || t->of_base);
+}
+
+const trial *trial_of(kernel_id id) {
+    for (uint32_t i = 0; i < trial_count; i++)
+        if (trial_is_for(&trials[i], id)) return &trials[i];
+    return NULL;
+}
+
+/* ---- operands */
+
+x_form operand_form(const operand *o, uint32_t format) {
+    static const x_form forms[OPERAND_STATE + 1] = {
+        [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
+        [OPERAND_FORM_PACKED] = X_PACKED};
+    return o->kind == OPERAND_FORM ? (x_form)format : forms[o->kind];
+}
+
+uint64_t operand_bytes(const operand *o, uint32_t format) {
+    static const uint32_t each[] = {[OPERAND_FLOATS] = 4, [OPERAND_HALVES] = 2, [OPERAND_IDS] = 4};
+    if (o->kind == OPERAND_STATE) return sizeof(step_state);
+    if (o->kind == OPERAND_WEIGHTS)
+        return o->count * format_row_bytes((weight_format)format, o->width);
+    if (o->kind == OPERAND_KV) return o->count * kv_row_bytes((kv_format)format, o->width);
+    if (operand_form(o, format) != X_PLAIN)
+        return (o->width ? o->width : 1) * x_form_bytes(operand_form(o, format), o->count);
+    assert(o->count * each[o->kind] % 4 == 0);
+    return o->count * each[o->kind];
+}
+
+static uint32_t hash(uint32_t i) { return (i * 2654435761u) >> 9; }
+
+/* Small numbers of both signs. */
+static float number(uint32_t i) { return (float)((i * 2654435761u) >> 16 & 1023) / 512 - 1; }
+
+static void put_half(uint8_t *at, uint32_t bits) {
+    at[0] = (uint8_t)bits;
+    at[1] = (uint8_t)(bits >> 8);
+}
+
+/* A row of weights of about [-1, 1], some of 0: any bits for quants, small scales for blocks. */
+static void make_row(weight_format format, uint32_t k, uint32_t seed, uint8_t *row) {
+    const format_info *info = &formats[format];
+    uint32_t scales = format_scales_offset(format, k), blocks = format_blocks(format, k);
+    for (uint32_t i = 0; i < format_row_bytes(format, k); i++) row[i] = (uint8_t)hash(seed + i);
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint8_t *unit = row + b * info->unit_bytes, *scale = row + scales + b * info->scale_bytes;
+        uint32_t bits = hash(seed + b);
+        float value = number(seed + b);
+        if (format == FORMAT_F32) memcpy(unit, &value, 4);
+        if (format == FORMAT_F16) put_half(unit, 0x3000 | (bits & 0x87FF));
+        if (format == FORMAT_BF16) put_half(unit, 0x3E00 | (bits & 0x80FF));
+        if (info->scale_bytes == 1) *scale = (uint8_t)(122 + bits % 4);
+        if (info->scale_bytes == 2) put_half(scale, (format == FORMAT_Q6_K ? 0x0C00 : 0x2000) |
+                                                        (bits & 0x3FF));
+        if (format != FORMAT_Q4_K && format != FORMAT_Q5_K) continue;
+        put_half(unit, 0x1000 | (bits & 0x3FF));
+        put_half(unit + 2, 0x1800 | (bits & 0x3FF));
+    }
+}
+
+/* Rows of a cache: elements, then the scales of all rows. */
+static void make_kv(const operand *o, uint32_t format, uint8_t *data) {
+    uint32_t count = o->count * o->width;
+    uint64_t scales = o->count * kv_scale_bytes((kv_format)format, o->width);
+    for (uint32_t i = 0; i < count; i++) {
+        float value = number(i + 3);
+        if (format == KV_F32) memcpy(data + 4 * i, &value, 4);
+        if (format == KV_F16) put_half(data + 2 * i, float_to_half(value));
+        if (format == KV_Q8_0) data[i] = (uint8_t)hash(i);
+    }
+    for (uint32_t i = 0; i < scales / 2; i++) put_half(data + count + 2 * i, 0x2000 | (i & 0x3FF));
+}
+
+static void make_form(const operand *o, x_form form, uint32_t seed, uint8_t *data) {
+    uint64_t bytes = x_form_bytes(form, o->count);
+    for (uint32_t token = 0; token < (o->width ? o->width : 1); token++, data += bytes)
+        for (uint32_t run = 0; run < o->count / X_RUN; run++) {
+            float v[X_RUN];
+            for (uint32_t i = 0; i < X_RUN; i++)
+                v[i] = number((token * o->count + run * X_RUN + i) * 3 + seed);
+            x_store(form, data, o->count, run, v, x_run_square(v));
+        }
+}
+
+void *operand_make(const operand *o, uint32_t format, uint32_t seed) {
+    uint8_t *data = calloc(1, (size_t)operand_bytes(o, format));
+    float *floats = (float *)data;
+    uint32_t *ids = (uint32_t *)data;
+    uint64_t row = o->kind == OPERAND_WEIGHTS ? operand_bytes(o, format) / o->count : 0;
+    seed = seed * 7 + 7;
+    if (!data) return NULL;
+    for (uint32_t i = 0; i < o->count && o->kind != OPERAND_STATE; i++) {
+        if (o->kind == OPERAND_FLOATS) floats[i] = number(i + seed);
+        if (o->kind == OPERAND_HALVES) put_half(data + 2 * i, float_to_half(number(i + seed)));
+        if (o->kind == OPERAND_IDS) ids[i] = hash(i + seed) % o->width;
+        if (o->kind == OPERAND_WEIGHTS)
+            make_row((weight_format)format, o->width, i * 7919 + format, data + i * row);
+    }
+    if (operand_form(o, format) != X_PLAIN) make_form(o, operand_form(o, format), seed, data);
+    if (o->kind == OPERAND_KV) make_kv(o, format, data);
+    if (o->kind == OPERAND_STATE) ((step_state *)data)->position = o->count;
+    return data;
+}
