@@ -9,7 +9,8 @@
 
 enum { MOST_COPIES = 256 };
 
-enum { X, X_F32_FORM, X_PACKED_FORM, VECTORS, Y, OUT, ROUTING, OTHERS };
+/* The first ones are x in each of its forms. */
+enum { VECTORS = X_FORMS, Y, OUT, OTHERS };
 
 typedef struct matrices {
     const bench *b;              /* borrowed */
@@ -32,6 +33,19 @@ static matrix copy_of(const matrices *m, uint32_t i) {
 
 static op_context ops(const matrices *m) { return (op_context){m->b->d->g, &m->b->d->programs}; }
 
+static bool is_projection(kernel_id id) {
+    kernel_link link = kernels[id].link;
+    return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || kernel_form(id) != X_PLAIN;
+}
+
+/* What a projection's kernel reads. */
+static x_form form_of(kernel_id id) {
+    return kernels[id].link == LINK_PROJECT_PACKED ? X_PACKED : kernel_form(id);
+}
+
+/* Forms of one token alone. */
+static bool is_single(x_form form) { return form == X_F32 || form == X_DIGITS; }
+
 /* The weights, x, and x in its forms. */
 static void fill(const matrices *m) {
     gpu *g = m->b->d->g;
@@ -39,11 +53,11 @@ static void fill(const matrices *m) {
         matrix w = copy_of(m, i);
         fill_matrix(g, m->b->fill, &w, i);
     }
-    fill_floats(g, m->b->fill, m->buffers[X], (uint64_t)m->tokens * m->cols, 1, MOST_COPIES);
-    for (x_form form = X_F32; form <= X_PACKED; form++)
-        op_form(ops(m), form, m->buffers[form == X_F32 ? X_F32_FORM : X_PACKED_FORM],
-                m->buffers[X], m->buffers[VECTORS],
-                (struct form_dims){.k = m->cols, .tokens = 1});
+    fill_floats(g, m->b->fill, m->buffers[X_PLAIN], (uint64_t)m->tokens * m->cols, 1, MOST_COPIES);
+    for (x_form form = 0; form < X_FORMS; form++)
+        if (m->b->d->programs.of[KERNEL_FORM][form])
+            op_form(ops(m), form, m->buffers[form], m->buffers[X_PLAIN], m->buffers[VECTORS],
+                    (struct form_dims){.k = m->cols, .tokens = is_single(form) ? 1 : m->tokens});
 }
 
 static void ended(matrices *m, doppler_status status) {
@@ -71,18 +85,17 @@ static void compiled(doppler_status status, void *user) {
     gpu_list_destroy(g, list);
 }
 
-static bool is_projection(kernel_id id) {
-    kernel_link link = kernels[id].link;
-    return link == LINK_PROJECT || link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
-}
-
 static void allocated(doppler_status status, void *user) {
     matrices *m = user;
-    program_want wants[KERNEL_COUNT + 2] = {{KERNEL_FORM, X_F32}, {KERNEL_FORM, X_PACKED}};
-    size_t count = 2;
+    const gpu_limits *limits = gpu_get_limits(m->b->d->g);
+    program_want wants[KERNEL_COUNT + X_FORMS];
+    size_t count = 0;
     m->allocated = status == DOPPLER_OK;
+    for (x_form form = 0; form < X_FORMS; form++)
+        if (kernel_exists(KERNEL_FORM, form, limits))
+            wants[count++] = (program_want){KERNEL_FORM, form};
     for (kernel_id id = 0; id < KERNEL_COUNT; id++)
-        if (is_projection(id) && kernel_exists(id, m->format, gpu_get_limits(m->b->d->g)))
+        if (is_projection(id) && kernel_exists(id, m->format, limits))
             wants[count++] = (program_want){id, m->format};
     if (!status) status = programs_compile(m->b->d, wants, count, compiled, m);
     if (status) ended(m, status);
@@ -103,10 +116,11 @@ EXPORT(matrices *, bench_matrices_create, const bench *b, const char *format, ui
     }
     *m = (matrices){.b = b, .format = f, .rows = rows, .cols = cols, .tokens = tokens,
                     .copies = copies, .ticket = ticket};
-    const uint64_t bytes[OTHERS] = {
-        [X] = (uint64_t)tokens * cols * 4, [X_F32_FORM] = x_form_bytes(X_F32, cols),
-        [X_PACKED_FORM] = x_form_bytes(X_PACKED, cols), [VECTORS] = (uint64_t)rows * 4,
-        [Y] = (uint64_t)tokens * rows * 4, [OUT] = x_form_bytes(X_F32, rows), [ROUTING] = 16};
+    uint64_t bytes[OTHERS] = {[VECTORS] = (uint64_t)rows * 4, [Y] = (uint64_t)tokens * rows * 4};
+    for (x_form form = 0; form < X_FORMS; form++) {
+        bytes[form] = (is_single(form) ? 1 : tokens) * x_form_bytes(form, cols);
+        if (x_form_bytes(form, rows) > bytes[OUT]) bytes[OUT] = x_form_bytes(form, rows);
+    }
     for (uint32_t i = 0; i < OTHERS; i++) descs[i] = (gpu_buffer_desc){bytes[i], "bench"};
     for (uint32_t i = 0; i < copies; i++)
         descs[OTHERS + i] = (gpu_buffer_desc){rows * format_row_bytes(f, cols), "bench"};
@@ -117,8 +131,8 @@ EXPORT(matrices *, bench_matrices_create, const bench *b, const char *format, ui
 /* A list of one dispatch for each matrix, by this kernel; 0 where it is none for so many tokens. */
 EXPORT(gpu_list, bench_matrices_record, const matrices *m, uint32_t id) {
     doppler *d = m->b->d;
-    kernel_link link = kernels[id].link;
-    bool is_linear = link == LINK_LINEAR || link == LINK_LINEAR_PACKED;
+    x_form form = form_of((kernel_id)id);
+    bool is_linear = kernel_form((kernel_id)id) != X_PLAIN;
     bool one = is_linear || id == KERNEL_MATVEC;
     if (!is_projection(id) || !d->programs.of[id][m->format] || one != (m->tokens == 1)) return 0;
     op_programs all = d->programs;
@@ -126,15 +140,13 @@ EXPORT(gpu_list, bench_matrices_record, const matrices *m, uint32_t id) {
     gpu_record_begin(d->g);
     for (uint32_t i = 0; i < m->copies; i++) {
         matrix w = copy_of(m, i);
-        x_form form = link == LINK_LINEAR ? X_F32 : X_PACKED;
         if (is_linear)
-            op_linear(ops(m), form, m->buffers[Y], m->buffers[OUT], &w,
-                      m->buffers[form == X_F32 ? X_F32_FORM : X_PACKED_FORM],
+            op_linear(ops(m), form, m->buffers[Y], m->buffers[OUT], &w, m->buffers[form],
                       m->buffers[VECTORS], (struct linear_dims){.rows = m->rows, .k = m->cols,
                                                                 .out_k = m->rows, .up = m->rows});
         else
-            op_project(ops(m), m->buffers[Y], 0, m->rows, &w, m->buffers[X], m->tokens,
-                       m->buffers[VECTORS], OP_NO_BIAS, false);
+            op_project_by(ops(m), (kernel_id)id, m->buffers[Y], 0, m->rows, &w, m->buffers[form],
+                          m->tokens, m->buffers[VECTORS], OP_NO_BIAS, false);
     }
     d->programs = all;
     return gpu_record_end(d->g);

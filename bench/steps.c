@@ -36,20 +36,10 @@ EXPORT(const char *, bench_kernel_name, uint32_t id) {
     return id < KERNEL_COUNT ? kernels[id].name : NULL;
 }
 
-static kernel_id base_of(kernel_id id) {
-    for (kernel_id base = 0; base < id; base++) {
-        size_t bytes = strlen(kernels[base].name);
-        if (kernels[base].link == kernels[id].link && kernels[id].name[bytes] == '_' &&
-            !strncmp(kernels[base].name, kernels[id].name, bytes))
-            return base;
-    }
-    return id;
-}
-
 void bench_only(op_programs *programs, kernel_id id) {
     for (kernel_id other = 0; other < KERNEL_COUNT; other++)
         for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-            if (other != id && base_of(other) == base_of(id) && programs->of[id][f])
+            if (other != id && kernel_base(other) == kernel_base(id) && programs->of[id][f])
                 programs->of[other][f] = 0;
 }
 
@@ -61,7 +51,7 @@ EXPORT(uint32_t, bench_compile, bench *b, const doppler_session *s, uint32_t tic
     b->ticket = ticket;
     for (kernel_id id = 0; id < KERNEL_COUNT; id++)
         for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
-            bool of_base = b->d->programs.of[base_of(id)][f] != 0;
+            bool of_base = b->d->programs.of[kernel_base(id)][f] != 0;
             if (of_base && kernel_exists(id, f, limits)) wants[count++] = (program_want){id, f};
         }
     (void)s;

@@ -84,7 +84,8 @@ class Bench {
     // Rows of a projection by each kernel that can do it.
     async matrix({ format, rows, cols }, tokens, kernels) {
         const bytes = rows * cols / 2;           // at least that many, but for the smallest formats
-        const copies = Math.min(MOST_COPIES, Math.ceil(ROTATED_BYTES / bytes));
+        const copies = this.timer.software ? 1
+            : Math.min(MOST_COPIES, Math.ceil(ROTATED_BYTES / bytes));
         const matrices = await this.engine.matrices({ format, rows, cols, tokens, copies });
         const found = [];
         for (const id of kernels.keys()) {
