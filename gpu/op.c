@@ -144,19 +144,32 @@ bool op_binds(const gpu *g, const matrix *w) {
     return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
 }
 
+/* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
+ * other would fill a GPU, and always where x takes many registers; of these, x staged where rows are
+ * long and decoding them leaves the time. */
+enum { LINEAR_WIDE_GROUPS = 256, LINEAR_STAGED_K = 8192 };
+static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
+                               const struct linear_dims *dims) {
+    static const kernel_id ids[X_FORMS][3] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+                      KERNEL_LINEAR_PACKED_STAGED}};
+    bool few = form == X_DIGITS || ceil_div(dims->rows, LINEAR_ROWS) <= LINEAR_WIDE_GROUPS;
+    bool staged = w->format == FORMAT_Q4_K && dims->k >= LINEAR_STAGED_K &&
+                  !(dims->flags & LINEAR_ACT);
+    for (uint32_t kind = few + (few && staged); kind > 0; kind--)
+        if (o.programs->of[ids[form][kind]][w->format]) return ids[form][kind];
+    return ids[form][0];
+}
+
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims) {
     bool act = dims.flags & LINEAR_ACT;
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    static const kernel_id ids[X_FORMS][2] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
-        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    bool wide = ceil_div(dims.rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS &&
-                kernel_exists(ids[form][1], w->format, gpu_get_limits(o.g));
-    gpu_program p = program_of(o, ids[form][wide], w->format);
+    gpu_program p = program_of(o, linear_kernel(o, form, w, &dims), w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
