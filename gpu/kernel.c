@@ -29,6 +29,7 @@
     X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
+    X(LINEAR_PACKED_STAGED, linear_packed_staged, linear,  "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
     X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
     X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
@@ -50,7 +51,7 @@ extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
-    wgsl_forms_plain_store[];
+    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
 extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
@@ -141,6 +142,7 @@ static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
     [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+    [KERNEL_LINEAR_PACKED_STAGED] = KERNEL_LINEAR_PACKED,
     [KERNEL_MATMUL_LARGE] = KERNEL_MATMUL,
     [KERNEL_MATMUL_FEW] = KERNEL_MATMUL,
     [KERNEL_MATMUL_PACKED_LARGE] = KERNEL_MATMUL_PACKED,
@@ -182,12 +184,15 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_PACKED_STAGED] = LINEAR_WIDE_THREADS,
     [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
     [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
 };
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
+    if (id == KERNEL_LINEAR_PACKED_STAGED && device->workgroup_bytes < LINEAR_STAGED_BYTES)
+        return false;
     if (id == KERNEL_FORM) return format != X_PLAIN;
     if (!is_packed(kernels[id].link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
@@ -232,6 +237,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     const char *linked = "";
     if (form) {
         link_linear(&t, format, form, features);
+        add(&t, id == KERNEL_LINEAR_PACKED_STAGED ? wgsl_forms_staged : wgsl_forms_direct);
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);

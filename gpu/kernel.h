@@ -11,7 +11,8 @@ typedef enum kernel_id {
     KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
     KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
     KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
-    KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_STAGED,
+    KERNEL_LINEAR_PACKED_WIDE,
     KERNEL_MATMUL_LARGE, KERNEL_MATMUL_FEW, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE,
     KERNEL_MATMUL_FEW_PACKED,
     KERNEL_COUNT
@@ -28,7 +29,7 @@ enum {
     MATMUL_FEW_ROWS = 32, MATMUL_FEW_PACKED_ROWS = 16, MATMUL_FEW_TOKENS = 4,
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
-    LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
+    LINEAR_WIDE_THREADS = 512, LINEAR_STAGED_BYTES = 24576,  /* of workgroup memory */
     FORM_RUNS = 8                /* of a workgroup */
 };
 
@@ -62,7 +63,7 @@ uint32_t kernel_formats(kernel_id id);
 /* How a kind of linear has its x; X_PLAIN: other kernels. */
 x_form kernel_form(kernel_id id);
 /* Whether there is such a program on a device: packed x and digits are for weights of at most 8
- * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
+ * bits and need GPU_PACKED_DOT, wide and staged ones workgroups of LINEAR_WIDE_THREADS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
 /* The kernel that id is a variant of, for the same work with the same dims and bindings: itself for
  * one that is not. */

@@ -182,13 +182,21 @@ bool op_binds(const gpu *g, const matrix *w) {
     return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
 }
 
-/* Wide where few workgroups of the other would fill a GPU. */
-static kernel_id linear_kernel(op_context o, x_form form, op_shape shape, uint32_t rows) {
-    static const kernel_id ids[X_FORMS][2] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
-        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    return choose(o, ids[form][ceil_div(rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
+/* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
+ * other would fill a GPU, and always where x takes many registers; of these, x staged where rows are
+ * long and decoding them leaves the time. */
+static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
+                               const struct linear_dims *dims) {
+    enum { WIDE_GROUPS = 256, STAGED_K = 8192 };
+    static const kernel_id ids[X_FORMS][3] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+                      KERNEL_LINEAR_PACKED_STAGED}};
+    bool few = form == X_DIGITS || ceil_div(dims->rows, LINEAR_ROWS) <= WIDE_GROUPS;
+    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && !(dims->flags & LINEAR_ACT);
+    return choose(o, ids[form][few + (few && staged)],
+                  (op_shape){w->format, w->rows, w->cols, 1});
 }
 
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
@@ -197,8 +205,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    kernel_id id = linear_kernel(o, form, (op_shape){w->format, w->rows, w->cols, 1}, dims.rows);
-    gpu_program p = program_of(o, id, w->format);
+    gpu_program p = program_of(o, linear_kernel(o, form, w, &dims), w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
