@@ -112,7 +112,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * m->dim * f, "normed"},
         {chunk * (q_dim + 2 * kv_dim) * f, "qkv"},
         {chunk * q_dim * f, "attended"},
-        {(uint64_t)splits * m->heads * (m->head_dim + 2) * f, "partial"},
+        {(uint64_t)splits * m->heads * (m->head_dim + 4) * f, "partial"},
         {slots * 2 * m->hidden * f, "gate_up"},
         {slots * m->hidden * f, "activated"},
         {(m->experts ? chunk * m->experts : 1) * f, "router"},
@@ -204,11 +204,20 @@ static void programs_done(doppler_status status, void *user) {
 
 /* The programs that depend on the session's options. */
 static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 5 * FORMAT_COUNT] = {
+    program_want wants[11 + 5 * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
-        {KERNEL_FORM, s->form}};
-    size_t count = 6;
+        {KERNEL_FORM, s->form}, {KERNEL_NORM_FORM, s->form},
+        {op_gather_kernel(s->form), s->model->weights.embedding.format}};
+    size_t count = 8;
+    if (kernel_exists(KERNEL_NORM_FORM_WIDE, s->form, gpu_get_limits(s->model->d->g)))
+        wants[count++] = (program_want){KERNEL_NORM_FORM_WIDE, s->form};
+    uint32_t head_dim = s->model->manifest.model.head_dim;
+    if (kernel_exists(KERNEL_ATTENTION_LANES, 0, gpu_get_limits(s->model->d->g)) &&
+        attention_token_fits(s->kv, head_dim) && head_dim >= 64) {
+        wants[count++] = (program_want){KERNEL_ATTENTION_LANES, lanes_format(head_dim, X_F32)};
+        wants[count++] = (program_want){KERNEL_ATTENTION_WHOLE, lanes_format(head_dim, s->form)};
+    }
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
             if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};
