@@ -258,9 +258,9 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         add(&t, wgsl_half);
         linked = kv_names[format];
     } else if (k->link == LINK_FORM || k->link == LINK_LANES_FORM) {
-        uint32_t form = k->link == LINK_FORM ? format : X_F32 + format / LANES_WIDTHS;
-        add(&t, form_stores[form]);
-        linked = form_names[form];
+        uint32_t out = k->link == LINK_FORM ? format : X_F32 + format / LANES_WIDTHS;
+        add(&t, form_stores[out]);
+        linked = form_names[out];
     }
     if (decodes_halves(k->link))
         add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);

@@ -70,8 +70,8 @@ x_form kernel_form(kernel_id id);
  * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS, lanes
  * GPU_SUBGROUPS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
-/* The format of a program of attention_whole, of which there is one for each form but plain and each
- * head_dim: 64, 128, 256. Of attention_lanes, which knows no form: that of X_F32. */
+/* The format of a program of attention_whole, of which there is one for each form but plain and
+ * each head_dim: 64, 128, 256. Of attention_lanes, which knows no form: that of X_F32. */
 enum { LANES_WIDTHS = 3 };
 static inline uint32_t lanes_format(uint32_t head_dim, x_form form) {
     return LANES_WIDTHS * (uint32_t)(form - X_F32) + (head_dim > 64) + (head_dim > 128);

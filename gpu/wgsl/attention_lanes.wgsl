@@ -13,8 +13,8 @@
 // Subgroups may have any size. Where one is smaller than a team what is exchanged goes through
 // workgroup memory. Neighbouring threads of a workgroup are taken for neighbours in their subgroup,
 // which WGSL does not promise: a device is tested before this is used on it.
-// Linked with half.wgsl, half_exact.wgsl and one lanes/*.wgsl, which says how many threads WG, HEADS and KEYS there
-// are, and writes what comes out. Source: Dao et al. 2022, algorithm 1.
+// Linked with half.wgsl, half_exact.wgsl and one lanes/*.wgsl, which says how many threads WG, HEADS
+// and KEYS there are, and writes what comes out. Source: Dao et al. 2022, algorithm 1.
 override LANE_BITS: u32 = 4u;        // head_dim is 8 << LANE_BITS
 const VALUES: u32 = HEADS * KEYS;    // [KEYS, HEADS]
 const SCORES: u32 = VALUES / 8u;     // of a thread

@@ -76,8 +76,8 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     }
     o.programs = &some;
     if (a->token)
-        op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, form_of(a), b[OUT], b[PARTIAL],
-                           b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
+        op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, form_of(a), b[OUT],
+                           b[PARTIAL], b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
     else
         op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
                      b[VECTORS], b[QKV], a->dims);
@@ -250,7 +250,7 @@ static void make(uint32_t index, kernel_case *c) {
                  .scale = s->spread / sqrtf((float)head_dim)},
         .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
         .token = token, .norm = token && (nth % KINDS == 1 || (nth % KINDS == 2 && nth % 2)),
-        .lanes = nth % KINDS == 2};
+        .lanes = token && nth % KINDS == 2};
     uint32_t first_sink = token ? head_dim + 3 : 3;
     a->gain = first_sink + heads;
     if (s->sink != 0) a->dims.sinks = first_sink;

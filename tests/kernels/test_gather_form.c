@@ -21,7 +21,8 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     const setup *u = user;
     struct gather_form_dims dims = {ROWS, u->kind.k, u->kind.first, GAIN, 2};
     gpu_binding bindings[] = {{b[0], 0, 0}, {b[1], 0, 0}, {b[2], 0, 0}, {b[3], 0, 0}, {b[4], 0, 0}};
-    gpu_dispatch(o.g, o.programs->of[op_gather_kernel(u->form)][u->format], bindings, 5, &dims, sizeof dims,
+    gpu_program p = o.programs->of[op_gather_kernel(u->form)][u->format];
+    gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims,
                  (u->kind.k / 32 + FORM_RUNS - 1) / FORM_RUNS, 1, 1);
 }
 
