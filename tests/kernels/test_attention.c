@@ -220,8 +220,7 @@ static void add_buffer(kernel_case *c, size_t bytes) {
     c->buffer[c->buffer_count++].data = calloc(1, bytes);
 }
 
-/* Shapes of attention_token: without and with norms, then by its variants, every other with norms.
- */
+/* Shapes of attention_token, without and with norms. */
 static const struct shape tokens[] = {
     {1, 1, 32, 1, 0, 2, 2, 0, 0, 0, 0},           {2, 4, 128, 1, 63, 2, 2, 0, 0, 0, 0},
     {2, 4, 128, 1, 700, 3, 2, 0, 0, 0, 0},        {1, 8, 64, 1, 500, 8, 2, 0, 0, 1, 0},
@@ -229,12 +228,18 @@ static const struct shape tokens[] = {
     {2, 2, 64, 1, 1000, 4, 2, 128, 200, 2, 0},    {3, 3, 64, 1, 90, 2, 2, 64, 70, 0, 2},
     {1, 4, 16, 1, 40, 2, 2, 8, 8, 0, 0},          {2, 1, 128, 1, 1500, 4, 3000, 0, 0, 0, 0},
 };
-enum { KINDS = 3, TOKENS = KINDS * (sizeof tokens / sizeof *tokens) };
+/* Of these, those that its variants run, too, every other with norms. */
+static const uint32_t by_lanes[] = {1, 2, 3, 5, 6, 7};
+enum {
+    TOKENS = 2 * (sizeof tokens / sizeof *tokens), LANES = sizeof by_lanes / sizeof *by_lanes
+};
 
 static void make(uint32_t index, kernel_case *c) {
     bool token = index >= SHAPES * KV_COUNT;
     uint32_t nth = index - SHAPES * KV_COUNT;
-    const struct shape *s = token ? &tokens[nth / KINDS] : &shapes[index / KV_COUNT];
+    bool lanes = token && nth >= TOKENS;
+    const struct shape *s = lanes ? &tokens[by_lanes[nth - TOKENS]]
+                          : token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
     kv_format format = token ? KV_F16 : (kv_format)(index % KV_COUNT);
     uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
@@ -249,8 +254,7 @@ static void make(uint32_t index, kernel_case *c) {
                  .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
                  .scale = s->spread / sqrtf((float)head_dim)},
         .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
-        .token = token, .norm = token && (nth % KINDS == 1 || (nth % KINDS == 2 && nth % 2)),
-        .lanes = token && nth % KINDS == 2};
+        .token = token, .norm = token && nth % 2, .lanes = lanes};
     uint32_t first_sink = token ? head_dim + 3 : 3;
     a->gain = first_sink + heads;
     if (s->sink != 0) a->dims.sinks = first_sink;
@@ -289,4 +293,4 @@ static void make(uint32_t index, kernel_case *c) {
              s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
-const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS, make};
+const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS + LANES, make};
