@@ -29,7 +29,7 @@ const READ = 0x1, COMPUTE = 0x4;
 
 const DIMS_SLOT_BYTES = 256;         // GPU_MAX_DIMS_BYTES, and the largest alignment there is
 const POOLED_BYTES = 4 << 20;        // larger staging buffers are not kept
-const MAX_SOURCES = 12;              // of a program
+const MAX_SOURCES = 16;              // of a program
 const TIMED_PER_SET = 2048;          // a query set holds at most 4096 timestamps
 
 const LIMITS = [
@@ -427,16 +427,16 @@ export class GpuHost {
         const operation = this.#begin(done, user, false);
         const compiled = [];
         for (let i = 0; i < count; i++) {
-            const at = descs + 176 * i;
+            const at = descs + 192 * i;
             let code = '';
             for (let s = 0; s < MAX_SOURCES && wasm.u32(at + 48 + 4 * s); s++) {
                 code += wasm.string(wasm.u32(at + 48 + 4 * s));
             }
             const constants = {};
-            for (let c = at + 104; c < at + 168 && wasm.u32(c); c += 16) {
+            for (let c = at + 120; c < at + 184 && wasm.u32(c); c += 16) {
                 constants[wasm.string(wasm.u32(c))] = wasm.f64(c + 8);
             }
-            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 96)),
+            const program = { label: wasm.string(at), access: wasm.string(wasm.u32(at + 112)),
                 pipeline: null };
             this.#programs[wasm.u32(handles + 4 * i)] = program;
             compiled.push(this.#compile(program, code, constants));

@@ -77,6 +77,18 @@ static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
 enum { FORM_GAIN = 1 };
 struct form_dims { uint32_t k, tokens, first, gain, flags; };
 
+/* gather_form: y[i] = W[ids[0], i] * scale, out = form(y[i] * vectors[gain + i]), one token. The
+ * weights bound are rows first .. first + rows - 1; another id is left alone. gather_packed and
+ * gather_digits: out is that, else f32.
+ * bindings: weights [rows, k] r, ids u32 r, vectors f32 r, y [k] w, out: a form of [k] w.
+ * grid: ceil(k / 32 / FORM_RUNS). */
+struct gather_form_dims { uint32_t rows, k, first, gain; float scale; };
+
+/* norm_form: x[i] += y[i] / sqrt(mean(y^2) + eps) * vectors[gain + i],
+ * out = form(x[i] * vectors[next_gain + i]), one token. dim % 32 == 0.
+ * bindings: y [dim] r, vectors f32 r, x [dim] w, out: a form of [dim] w. Not plain. grid: 1. */
+struct norm_form_dims { uint32_t dim, gain, next_gain; float eps; };
+
 /* linear: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r < rows, where s is 1 or, with
  * NORM, 1 / sqrt(sum of x's squares / k + eps);
  * v[r] = d[r], with ACT act(d[r]) * d[up + r], with ADD d[r] + y[y_first + r];
@@ -145,7 +157,7 @@ static inline uint32_t rope_kv_heads(uint32_t head_dim) { return ROPE_KV_THREADS
  * context. vectors[sinks + h] is one more logit of query head h, whose value is zero (OP_NO_BIAS:
  * there is none); split 0 has it. With splits == 1 y is the result
  * [tokens, heads * head_dim]; otherwise partial holds per (token, split, head) the unnormalised
- * sum [head_dim], then max, then denominator: [tokens, splits, heads, head_dim + 2], and
+ * sum [head_dim], then max, denominator and two words: [tokens, splits, heads, head_dim + 4], and
  * attention_merge reduces them.
  * bindings: state r, vectors r, qkv r (as above), kv r, out w (y or partial).
  * grid: kv_count, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
@@ -167,22 +179,36 @@ struct attention_dims {
 };
 
 /* attention_token: attention of one token at state.position with splits > 1, over a cache in f16;
- * with TURN what rope_kv does for that token, too (without norms; qkv is read only).
+ * which also does what rope_kv does for that token, NORM being ROPE_KV_NORM; q stays as it is. A
+ * split has at least attention_token_keys() keys, so that the first ones have all of few; later
+ * ones write nothing.
  * bindings: state r, rope r, vectors r, qkv w, kv w, out (partial) w. head_dim: 16, 32 .. 256,
  * which is 8 << lane_bits. group: heads / kv_heads.
  * grid: kv_count, splits, ceil(group / ATTENTION_TOKEN_HEADS). */
-enum { ATTENTION_TURN = 1, ATTENTION_TOKEN_HEADS = 4 };
+enum { ATTENTION_NORM = 1, ATTENTION_TOKEN_HEADS = 4 };
 struct attention_token_dims {
     uint32_t heads, kv_heads, head_dim, context, slots, kv_first, kv_count, rope_rows;
     uint32_t window, splits, sinks, flags;
     float scale;
-    uint32_t lane_bits, group;
+    uint32_t lane_bits, group, q_gain, k_gain;
+    float eps;
 };
+/* attention_whole: the variant of it with splits == 1, for windows of at most ATTENTION_WHOLE_KEYS;
+ * out is a form of [heads * head_dim]. grid: kv_count, 1, group. */
+enum { ATTENTION_WHOLE_KEYS = 128 };
+/* Keys of a tile of attention_token, and of its variant attention_lanes, which has head_dim 64, 128
+ * or 256. */
+static inline uint32_t attention_token_keys(uint32_t head_dim) { return 2 * 128 / (head_dim / 8); }
+static inline uint32_t attention_lanes_keys(uint32_t head_dim) { return 4 * 64 / (head_dim / 8); }
 
-/* attention_merge: bindings: partial r, out: a form of [tokens, heads * head_dim], one token where
- * it is not plain, w.
+/* attention_merge: of each token the splits that have keys: the first, of max(ceil(seen / splits),
+ * least) each; twins have keys in all and add up all.
+ * bindings: state r, partial r, out: a form of [tokens, heads * head_dim] w, one token where it is
+ * not plain.
  * grid: heads * head_dim / 32, tokens. */
-struct attention_merge_dims { uint32_t heads, head_dim, tokens, splits; };
+struct attention_merge_dims {
+    uint32_t heads, head_dim, tokens, splits, context, window, least;
+};
 
 /* act_mul: y[t, i] = act(gu[t, i]) * gu[t, hidden + i]; gu is [tokens, 2 * hidden]: gate, up.
  * SWIGLU_CLAMPED clamps both by limit and adds 1 to up; limit is not read otherwise.

@@ -15,7 +15,7 @@ typedef uint32_t gpu_buffer, gpu_program, gpu_list;
 enum {
     GPU_MAX_BINDINGS = 8,        /* storage buffers of a program: WebGPU's default limit */
     GPU_MAX_CONSTANTS = 4,
-    GPU_MAX_SOURCES = 12,
+    GPU_MAX_SOURCES = 16,
     GPU_MAX_DIMS_BYTES = 256,
     GPU_MAX_PENDING = 256        /* callbacks due or operations unfinished at one time */
 };

@@ -14,7 +14,7 @@
     X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_PROJECT)   \
     X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
     X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
-    X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rw",     LINK_FORM)      \
+    X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rrw",    LINK_FORM)      \
     X(ACT_MUL,         act_mul,          act_mul,          "rw",     LINK_ACTIVATION)\
     X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
     X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
@@ -23,12 +23,20 @@
     X(SAMPLE,          sample,           sample,           "rwwwww", LINK_LOGITS)    \
     X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
     X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
+    X(ATTENTION_LANES, attention_lanes,  attention_lanes,  "rrrwww", LINK_LANES)     \
+    X(ATTENTION_WHOLE, attention_whole,  attention_lanes,  "rrrwww", LINK_LANES_FORM) \
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
+    X(NORM_FORM,       norm_form,        norm_form,        "rrww",   LINK_FORM)      \
+    X(NORM_FORM_WIDE,  norm_form_wide,   norm_form,        "rrww",   LINK_FORM)      \
+    X(GATHER_FORM,     gather_form,      gather_form,      "rrrww",  LINK_GATHER_FORM) \
+    X(GATHER_DIGITS,   gather_digits,    gather_form,      "rrrww",  LINK_GATHER_DIGITS) \
+    X(GATHER_PACKED,   gather_packed,    gather_form,      "rrrww",  LINK_GATHER_PACKED) \
     X(LINEAR,          linear,           linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_WIDE,     linear_wide,      linear,           "rrrww",  LINK_LINEAR)    \
     X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
+    X(LINEAR_PACKED_STAGED, linear_packed_staged, linear,  "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
     X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
     X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
@@ -50,11 +58,12 @@ extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
-    wgsl_forms_plain_store[];
+    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
-extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[], wgsl_bytes_q4_k[],
-    wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
+extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[],
+    wgsl_bytes_q4_k[], wgsl_bytes_q5_k[], wgsl_bytes_q6_k[], wgsl_bytes_mxfp4[];
+extern const char wgsl_lanes_split[], wgsl_lanes_whole[];
 extern const char wgsl_reduce_shared[], wgsl_reduce_subgroup[];
 
 const kernel kernels[KERNEL_COUNT] = {
@@ -134,6 +143,8 @@ static const char *const link_sources[LINK_COUNT][3] = {
     [LINK_KEYS] = {wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
     [LINK_HALF] = {wgsl_half},
+    [LINK_LANES] = {wgsl_lanes_split, wgsl_half},
+    [LINK_LANES_FORM] = {wgsl_lanes_whole, wgsl_half},
 };
 
 /* Of variants; KERNEL_GATHER, 0: of none. */
@@ -141,6 +152,8 @@ static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
     [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+    [KERNEL_LINEAR_PACKED_STAGED] = KERNEL_LINEAR_PACKED,
+    [KERNEL_NORM_FORM_WIDE] = KERNEL_NORM_FORM,
     [KERNEL_MATMUL_LARGE] = KERNEL_MATMUL,
     [KERNEL_MATMUL_FEW] = KERNEL_MATMUL,
     [KERNEL_MATMUL_PACKED_LARGE] = KERNEL_MATMUL_PACKED,
@@ -155,6 +168,12 @@ static const x_form link_forms[LINK_COUNT] = {
 static const gpu_twin_fn linear_twins[X_FORMS] = {
     [X_F32] = twin_linear, [X_PACKED] = twin_linear_packed, [X_DIGITS] = twin_linear_digits};
 
+/* How kinds of gather_form leave theirs. */
+static const x_form gather_forms[LINK_COUNT] = {
+    [LINK_GATHER_FORM] = X_F32, [LINK_GATHER_PACKED] = X_PACKED, [LINK_GATHER_DIGITS] = X_DIGITS};
+static const gpu_twin_fn gather_twins[X_FORMS] = {
+    [X_F32] = twin_gather_form, [X_PACKED] = twin_gather_packed, [X_DIGITS] = twin_gather_digits};
+
 x_form kernel_form(kernel_id id) { return link_forms[kernels[id].link]; }
 
 /* Whether kernels of a link multiply int8. */
@@ -162,19 +181,24 @@ static bool is_packed(kernel_link link) {
     return link == LINK_LINEAR_PACKED || link == LINK_LINEAR_DIGITS || link == LINK_PROJECT_PACKED;
 }
 
+static bool is_lanes(kernel_link link) {
+    return link == LINK_LANES || link == LINK_LANES_FORM;
+}
+
 static bool reads_weights(kernel_link link) {
     return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
-           link_forms[link];
+           link_forms[link] || gather_forms[link];
 }
 
 uint32_t kernel_formats(kernel_id id) {
     kernel_link link = kernels[id].link;
     return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT
-         : link == LINK_FORM ? X_FORMS : 1;
+         : link == LINK_FORM ? X_FORMS : link == LINK_LANES ? LANES_WIDTHS
+         : link == LINK_LANES_FORM ? LANES_WIDTHS * (X_FORMS - 1) : 1;
 }
 
 static bool decodes_halves(kernel_link link) {
-    return reads_weights(link) || link == LINK_KV || link == LINK_HALF;
+    return reads_weights(link) || link == LINK_KV || link == LINK_HALF || is_lanes(link);
 }
 
 /* Of a workgroup, where they are not those of the text. */
@@ -182,14 +206,20 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_PACKED_STAGED] = LINEAR_WIDE_THREADS,
+    [KERNEL_NORM_FORM_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
     [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
 };
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
-    if (id == KERNEL_FORM) return format != X_PLAIN;
-    if (!is_packed(kernels[id].link)) return true;
+    kernel_link link = kernels[id].link;
+    if (id == KERNEL_LINEAR_PACKED_STAGED && device->workgroup_bytes < LINEAR_STAGED_BYTES)
+        return false;
+    if (is_lanes(link)) return device->features & GPU_SUBGROUPS;
+    if (id == KERNEL_FORM || kernel_base(id) == KERNEL_NORM_FORM) return format != X_PLAIN;
+    if (!is_packed(link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
 
@@ -224,31 +254,38 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     const kernel *k = &kernels[id];
     gpu_program_desc desc = {.access = k->access, .twin = k->twin, .format = format};
     text_list t = {&desc, 0};
-    if (form && features & GPU_SUBGROUPS) add(&t, needs_subgroups);
+    if ((form && features & GPU_SUBGROUPS) || is_lanes(k->link)) add(&t, needs_subgroups);
     if (is_packed(k->link)) add(&t, needs_packed_dot);
     if (form) desc.twin = linear_twins[form];
+    if (gather_forms[k->link]) desc.twin = gather_twins[gather_forms[k->link]];
+    if (k->link == LINK_LANES_FORM) desc.twin = twin_attention_whole;
     add(&t, k->source);
     for (uint32_t i = 0; link_sources[k->link][i]; i++) add(&t, link_sources[k->link][i]);
     const char *linked = "";
     if (form) {
         link_linear(&t, format, form, features);
+        add(&t, id == KERNEL_LINEAR_PACKED_STAGED ? wgsl_forms_staged : wgsl_forms_direct);
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);
         if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
+        if (gather_forms[k->link]) add(&t, form_stores[gather_forms[k->link]]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, kv_sources[format][0]);
         add(&t, kv_sources[format][1]);
         add(&t, wgsl_half);
         linked = kv_names[format];
-    } else if (k->link == LINK_FORM) {
-        add(&t, form_stores[format]);
-        linked = form_names[format];
+    } else if (k->link == LINK_FORM || k->link == LINK_LANES_FORM) {
+        uint32_t out = k->link == LINK_FORM ? format : X_F32 + format / LANES_WIDTHS;
+        add(&t, form_stores[out]);
+        linked = form_names[out];
     }
     if (decodes_halves(k->link))
         add(&t, features & GPU_EXACT_HALF ? wgsl_half_unpack : wgsl_half_exact);
     if (threads[id]) desc.constants[0] = (gpu_constant){"WG", threads[id]};
+    if (is_lanes(k->link))
+        desc.constants[0] = (gpu_constant){"LANE_BITS", 3 + format % LANES_WIDTHS};
     snprintf(desc.label, sizeof desc.label, "%s%s%s", k->name, *linked ? " " : "", linked);
     return desc;
 }

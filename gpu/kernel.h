@@ -10,8 +10,10 @@ typedef enum kernel_id {
     KERNEL_GATHER, KERNEL_RMSNORM, KERNEL_MATVEC, KERNEL_MATMUL, KERNEL_ROPE_KV,
     KERNEL_ATTENTION, KERNEL_ATTENTION_MERGE, KERNEL_ACT_MUL, KERNEL_ROUTE, KERNEL_EXPERT_TILES,
     KERNEL_COMBINE, KERNEL_ARGMAX, KERNEL_SAMPLE, KERNEL_NLL, KERNEL_ATTENTION_TOKEN,
-    KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
-    KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_ATTENTION_LANES, KERNEL_ATTENTION_WHOLE, KERNEL_FORM, KERNEL_NORM_FORM,
+    KERNEL_NORM_FORM_WIDE, KERNEL_GATHER_FORM, KERNEL_GATHER_DIGITS, KERNEL_GATHER_PACKED,
+    KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE,
+    KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_STAGED, KERNEL_LINEAR_PACKED_WIDE,
     KERNEL_MATMUL_LARGE, KERNEL_MATMUL_FEW, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE,
     KERNEL_MATMUL_FEW_PACKED,
     KERNEL_COUNT
@@ -28,16 +30,18 @@ enum {
     MATMUL_FEW_ROWS = 32, MATMUL_FEW_PACKED_ROWS = 16, MATMUL_FEW_TOKENS = 4,
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
-    LINEAR_WIDE_THREADS = 512, LINEAR_WIDE_GROUPS = 256,     /* wide for fewer groups */
+    LINEAR_WIDE_THREADS = 512, LINEAR_STAGED_BYTES = 24576,  /* of workgroup memory */
     FORM_RUNS = 8                /* of a workgroup */
 };
 
 /* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl,
- * LINK_PROJECT_PACKED: and the format as bytes), a KV format, logits.wgsl, key.wgsl,
- * activation.wgsl, a form's store, half.wgsl, or all that a linear program is made of. */
+ * LINK_PROJECT_PACKED: and the format as bytes, LINK_GATHER_...: and a form's store), a KV format,
+ * logits.wgsl, key.wgsl, activation.wgsl, a form's store, half.wgsl, half.wgsl and a text of
+ * wgsl/lanes/ (LINK_LANES_FORM: and a form's store), or all that a linear program is made of. */
 typedef enum kernel_link {
-    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS, LINK_KEYS,
-    LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
+    LINK_NOTHING, LINK_WEIGHTS, LINK_GATHER_FORM, LINK_GATHER_DIGITS, LINK_GATHER_PACKED,
+    LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS, LINK_KEYS, LINK_ACTIVATION, LINK_FORM,
+    LINK_HALF, LINK_LANES, LINK_LANES_FORM, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
     LINK_COUNT
 } kernel_link;
 
@@ -57,18 +61,27 @@ uint64_t kv_scale_bytes(kv_format format, uint32_t head_dim);
 /* Elements that share a scale: head_dim is a multiple of as many. */
 uint32_t kv_run(kv_format format);
 
-/* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT, X_FORMS or 1. */
+/* Formats the kernel is linked with: FORMAT_COUNT, KV_COUNT, X_FORMS, those of lanes_format() or
+ * 1. */
 uint32_t kernel_formats(kernel_id id);
 /* How a kind of linear has its x; X_PLAIN: other kernels. */
 x_form kernel_form(kernel_id id);
 /* Whether there is such a program on a device: packed x and digits are for weights of at most 8
- * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS. */
+ * bits and need GPU_PACKED_DOT, wide and staged ones workgroups of LINEAR_WIDE_THREADS, lanes
+ * GPU_SUBGROUPS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
+/* The format of a program of attention_whole, of which there is one for each form but plain and
+ * each head_dim: 64, 128, 256. Of attention_lanes, which knows no form: that of X_F32. */
+enum { LANES_WIDTHS = 3 };
+static inline uint32_t lanes_format(uint32_t head_dim, x_form form) {
+    return LANES_WIDTHS * (uint32_t)(form - X_F32) + (head_dim > 64) + (head_dim > 128);
+}
 /* The kernel that id is a variant of, for the same work with the same dims and bindings: itself for
  * one that is not. */
 kernel_id kernel_base(kernel_id id);
-/* Description of one program, which exists. format: weight_format, kv_format, x_form or 0, by the
- * kernel's link. A variant that uses the device's features, where there is one. */
+/* Description of one program, which exists. format: weight_format, kv_format, x_form, that of
+ * lanes_format() or 0, by the kernel's link. A variant that uses the device's features, where there
+ * is one. */
 gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits *device);
 
 #endif

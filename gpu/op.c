@@ -86,6 +86,25 @@ void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint
     }
 }
 
+kernel_id op_gather_kernel(x_form form) {
+    static const kernel_id ids[X_FORMS] = {[X_F32] = KERNEL_GATHER_FORM,
+                                           [X_DIGITS] = KERNEL_GATHER_DIGITS,
+                                           [X_PACKED] = KERNEL_GATHER_PACKED};
+    assert(form != X_PLAIN);
+    return ids[form];
+}
+
+void op_gather_form(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                    gpu_buffer ids, gpu_buffer vectors, uint32_t gain, float scale) {
+    gpu_program p = program_of(o, op_gather_kernel(form), w->format);
+    for (slab s = {0}; slab_next(o, w, OP_SLAB_ROWS, &s);) {
+        struct gather_form_dims dims = {s.rows, w->cols, s.first, gain, scale};
+        gpu_binding bindings[] = {s.binding, whole(ids), whole(vectors), whole(y), whole(out)};
+        gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims, ceil_div(w->cols / 32, FORM_RUNS), 1,
+                     1);
+    }
+}
+
 /* Rows of one workgroup of matvec.wgsl, whose threads form teams of 8, 16, 32 or all: one thread
  * for each run of 32 weights of a row, as far as they go. */
 static uint32_t matvec_rows(uint32_t k) {
@@ -178,17 +197,34 @@ void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer
                  down, 1);
 }
 
+void op_norm_form(op_context o, x_form form, gpu_buffer x, gpu_buffer out, gpu_buffer y,
+                  gpu_buffer vectors, struct norm_form_dims dims) {
+    assert(dims.dim % 32 == 0);
+    bool wide = o.programs->of[KERNEL_NORM_FORM_WIDE][form] != 0;
+    gpu_program p = program_of(o, wide ? KERNEL_NORM_FORM_WIDE : KERNEL_NORM_FORM, form);
+    gpu_binding bindings[] = {whole(y), whole(vectors), whole(x), whole(out)};
+    gpu_dispatch(o.g, p, bindings, 4, &dims, sizeof dims, 1, 1, 1);
+}
+
 bool op_binds(const gpu *g, const matrix *w) {
     return w->rows * format_row_bytes(w->format, w->cols) <= gpu_get_limits(g)->binding_bytes;
 }
 
-/* Wide where few workgroups of the other would fill a GPU. */
-static kernel_id linear_kernel(op_context o, x_form form, op_shape shape, uint32_t rows) {
-    static const kernel_id ids[X_FORMS][2] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
-        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
-    return choose(o, ids[form][ceil_div(rows, LINEAR_ROWS) < LINEAR_WIDE_GROUPS], shape);
+/* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
+ * other would fill a GPU, and always where x takes many registers; of these, x staged where rows are
+ * long and decoding them leaves the time. */
+static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
+                               const struct linear_dims *dims) {
+    enum { WIDE_GROUPS = 256, STAGED_K = 8192 };
+    static const kernel_id ids[X_FORMS][3] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+                      KERNEL_LINEAR_PACKED_STAGED}};
+    bool few = form == X_DIGITS || ceil_div(dims->rows, LINEAR_ROWS) <= WIDE_GROUPS;
+    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && !(dims->flags & LINEAR_ACT);
+    return choose(o, ids[form][few + (few && staged)],
+                  (op_shape){w->format, w->rows, w->cols, 1});
 }
 
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
@@ -197,8 +233,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    kernel_id id = linear_kernel(o, form, (op_shape){w->format, w->rows, w->cols, 1}, dims.rows);
-    gpu_program p = program_of(o, id, w->format);
+    gpu_program p = program_of(o, linear_kernel(o, form, w, &dims), w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};
@@ -336,11 +371,11 @@ void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gp
     }
 }
 
-static void merge(op_context o, x_form form, gpu_buffer y, gpu_buffer partial,
+static void merge(op_context o, x_form form, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   struct attention_merge_dims dims) {
-    gpu_binding bindings[] = {whole(partial), whole(y)};
+    gpu_binding bindings[] = {whole(state), whole(partial), whole(y)};
     assert(dims.heads * dims.head_dim % 32 == 0);
-    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION_MERGE, form), bindings, 2, &dims,
+    gpu_dispatch(o.g, program_of(o, KERNEL_ATTENTION_MERGE, form), bindings, 3, &dims,
                  sizeof dims, dims.heads * dims.head_dim / 32, dims.tokens, 1);
 }
 
@@ -360,8 +395,26 @@ void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, g
                      dims.tokens);
     }
     if (dims.splits == 1) return;
-    merge(o, X_PLAIN, y, partial,
-          (struct attention_merge_dims){dims.heads, dims.head_dim, dims.tokens, dims.splits});
+    merge(o, X_PLAIN, y, partial, state,
+          (struct attention_merge_dims){dims.heads, dims.head_dim, dims.tokens, dims.splits,
+                                        dims.context, dims.window, 1});
+}
+
+/* Whether there is a variant of attention_token by subgroups. */
+static bool has_lanes(op_context o, kernel_id kernel, x_form form, uint32_t head_dim) {
+    if (form == X_PLAIN || head_dim < 64) return false;
+    uint32_t format = lanes_format(head_dim, form);
+    return o.programs->of[kernel][format] &&
+           kernel_exists(kernel, format, gpu_get_limits(o.g));
+}
+
+/* The variant for few keys, many; else what every device has. */
+static kernel_id token_kernel(op_context o, x_form form, const struct attention_token_dims *d) {
+    uint32_t keys = d->window < d->context ? d->window : d->context;
+    if (keys <= ATTENTION_WHOLE_KEYS && has_lanes(o, KERNEL_ATTENTION_WHOLE, form, d->head_dim))
+        return KERNEL_ATTENTION_WHOLE;
+    return has_lanes(o, KERNEL_ATTENTION_LANES, X_F32, d->head_dim) ? KERNEL_ATTENTION_LANES
+                                                                       : KERNEL_ATTENTION_TOKEN;
 }
 
 void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
@@ -370,19 +423,28 @@ void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gp
     assert(attention_token_fits(kv.format, dims.head_dim) && dims.heads % dims.kv_heads == 0);
     assert(dims.splits > 1 && dims.splits <= ATTENTION_MAX_SPLITS);
     assert(dims.slots == dims.context || dims.window <= dims.slots);
-    gpu_program p = program_of(o, KERNEL_ATTENTION_TOKEN, 0);
+    kernel_id kernel = token_kernel(o, form, &dims);
+    bool whole_keys = kernel == KERNEL_ATTENTION_WHOLE;
+    uint32_t format = kernel == KERNEL_ATTENTION_TOKEN ? 0
+                    : lanes_format(dims.head_dim, whole_keys ? form : X_F32);
+    gpu_program p = program_of(o, kernel, format);
+    if (whole_keys) dims.splits = 1;
     dims.group = dims.heads / dims.kv_heads;
     while (8u << dims.lane_bits < dims.head_dim) dims.lane_bits++;
     for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
         dims.kv_first = first;
         gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
         gpu_binding bindings[] = {whole(state), whole(rope), whole(vectors), whole(qkv), slab,
-                                  whole(partial)};
+                                  whole(whole_keys ? y : partial)};
         gpu_dispatch(o.g, p, bindings, 6, &dims, sizeof dims, dims.kv_count, dims.splits,
-                     ceil_div(dims.group, ATTENTION_TOKEN_HEADS));
+                     whole_keys ? dims.group : ceil_div(dims.group, ATTENTION_TOKEN_HEADS));
     }
-    merge(o, form, y, partial,
-          (struct attention_merge_dims){dims.heads, dims.head_dim, 1, dims.splits});
+    if (whole_keys) return;
+    uint32_t least = kernel == KERNEL_ATTENTION_LANES ? attention_lanes_keys(dims.head_dim)
+                                                      : attention_token_keys(dims.head_dim);
+    merge(o, form, y, partial, state,
+          (struct attention_merge_dims){dims.heads, dims.head_dim, 1, dims.splits, dims.context,
+                                        dims.window, least});
 }
 
 /* ---- sampling */

@@ -65,6 +65,10 @@ uint32_t op_slab_rows(uint32_t rows);
 /* y[t, :] = W[ids[t], :] * scale */
 void op_gather(op_context o, gpu_buffer y, const matrix *w, gpu_buffer ids, uint32_t tokens,
                float scale);
+kernel_id op_gather_kernel(x_form form);
+/* y = W[ids[0], :] * scale, out = form of y * gain; gain: element of vectors */
+void op_gather_form(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                    gpu_buffer ids, gpu_buffer vectors, uint32_t gain, float scale);
 /* y[t, :] = (RMSNORM_ADD: itself +) rmsnorm(x[dims.first + t, :]) * gain; gain: element of
  * vectors */
 void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
@@ -133,6 +137,9 @@ void op_act_mul(op_context o, gpu_buffer y, gpu_buffer gate_up, struct act_mul_d
 /* out = form of rows dims.first .. of x; dims.gain counts with FORM_GAIN */
 void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
              struct form_dims dims);
+/* One token: x += rmsnorm(y) * gain, out = form of x * next_gain */
+void op_norm_form(op_context o, x_form form, gpu_buffer x, gpu_buffer out, gpu_buffer y,
+                  gpu_buffer vectors, struct norm_form_dims dims);
 /* One token: y, out = what the flags of dims say of W x, for x and out in a form. dims.rows and k
  * are w's, with LINEAR_ACT half its rows; y_first, bias and gain are of w's first row. */
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,

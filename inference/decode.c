@@ -8,9 +8,9 @@
  *   5 act(W norm(x)) * (W norm(x))
  *   6 x += W that                              and the norm's input of the next layer
  *
- * Where the model has norms behind its parts, 4 and 6 leave W y, which rmsnorm and form take to x;
- * where it has norms of q and k, or the cache is not f16, rope_kv comes before 2; where it has
- * experts, moe.c stands for 5 and 6, exact and with a norm of its own.
+ * Where the model has norms behind its parts, 4 and 6 leave W y, which norm_form takes to x; where
+ * the cache is not f16, rope_kv comes before 2; where few keys are seen 3 is in 2; where the model
+ * has experts, moe.c stands for 5 and 6, exact and with a norm of its own.
  * Between projections x travels in a form (gpu/dims.h): with FAST int8; else f32, or where all
  * weights have at most 8 bits integers of 24, which are as exact and faster. */
 #include "inference/engine.h"
@@ -73,8 +73,8 @@ static void join(const doppler_session *s, const projection *p, gpu_buffer y, ui
         return;
     }
     project(s, p, b->normed, b->x_form, y, 0, 0);
-    norm(s, b->x, b->normed, post_norm, RMSNORM_ADD);
-    to_form(s, b->x_form, b->x, m->dim, next_norm);
+    op_norm_form(session_ops(s), s->form, b->x, b->x_form, b->normed, s->model->weights.vectors,
+                 (struct norm_form_dims){m->dim, post_norm, next_norm, m->norm_eps});
 }
 
 /* hidden_form = act(gate) * up */
@@ -127,9 +127,7 @@ static void attention(const doppler_session *s, uint32_t layer) {
     gpu_buffer vectors = s->model->weights.vectors;
     kv_slabs kv = {s->kv, s->slab_heads[kind], s->kv_buffers + s->kv_first[layer]};
     uint32_t window = kind == LAYER_SLIDING ? m->window : s->context;
-    bool fits = attention_token_fits(s->kv, m->head_dim), turned = m->qk_norm || !fits;
-    if (turned) turn(s, layer, kv);
-    if (fits) {
+    if (attention_token_fits(s->kv, m->head_dim)) {
         op_attention_token(session_ops(s), kv, s->form, b->attended_form, b->partial, b->state,
                            b->rope[kind], vectors, b->qkv,
                            (struct attention_token_dims){
@@ -137,10 +135,12 @@ static void attention(const doppler_session *s, uint32_t layer) {
                                .head_dim = m->head_dim, .context = s->context,
                                .slots = s->slots[kind], .rope_rows = s->rope.rows,
                                .window = window, .splits = s->splits[kind], .sinks = w->sinks,
-                               .flags = turned ? 0 : ATTENTION_TURN,
-                               .scale = m->attention_scale});
+                               .flags = m->qk_norm ? ATTENTION_NORM : 0,
+                               .scale = m->attention_scale, .q_gain = w->q_norm,
+                               .k_gain = w->k_norm, .eps = m->norm_eps});
         return;
     }
+    turn(s, layer, kv);
     op_attention(session_ops(s), kv, b->attended, b->partial, b->state, vectors, b->qkv,
                  (struct attention_dims){
                      .heads = m->heads, .kv_heads = m->kv_heads, .head_dim = m->head_dim,
@@ -171,8 +171,8 @@ static void layer(const doppler_session *s, uint32_t index) {
 void decode_layers(const doppler_session *s) {
     const model_config *m = &s->model->manifest.model;
     const weights *w = &s->model->weights;
-    op_gather(session_ops(s), s->buffers.x, &w->embedding, s->buffers.ids, 1, m->embedding_scale);
-    to_form(s, s->buffers.x_form, s->buffers.x, m->dim, w->layers[0].attn_norm);
+    op_gather_form(session_ops(s), s->form, s->buffers.x, s->buffers.x_form, &w->embedding,
+                   s->buffers.ids, w->vectors, w->layers[0].attn_norm, m->embedding_scale);
     for (uint32_t i = 0; i < m->layers; i++) layer(s, i);
 }
 

@@ -56,7 +56,7 @@ typedef struct session_buffers {
     gpu_buffer normed;           /* [chunk, dim] */
     gpu_buffer qkv;              /* [chunk, (heads + 2 * kv_heads) * head_dim] */
     gpu_buffer attended;         /* [chunk, heads * head_dim] */
-    gpu_buffer partial;          /* [splits, heads, head_dim + 2] */
+    gpu_buffer partial;          /* [splits, heads, head_dim + 4] */
     gpu_buffer gate_up;          /* [chunk, slots of a token, 2 * hidden]; a dense model has one */
     gpu_buffer activated;        /* [chunk, slots, hidden] */
     gpu_buffer router;           /* [chunk, experts]; a word each where there are no experts: */

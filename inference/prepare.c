@@ -77,11 +77,17 @@ static void compiled(doppler_status status, void *user) {
 static doppler_status compile(doppler_session *s) {
     s->form = decode_form(s->model, s->precision);
     s->plain = !decode_exists(s);
-    program_want wants[6 + KERNEL_COUNT * FORMAT_COUNT] = {
+    uint32_t head_dim = s->model->manifest.model.head_dim;
+    program_want wants[11 + KERNEL_COUNT * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
-        {KERNEL_FORM, s->form}};
-    size_t count = 6;
+        {KERNEL_FORM, s->form}, {KERNEL_NORM_FORM, s->form}, {KERNEL_NORM_FORM_WIDE, s->form},
+        {op_gather_kernel(s->form), s->model->weights.embedding.format}};
+    size_t count = 9;
+    if (attention_token_fits(s->kv, head_dim) && head_dim >= 64) {
+        wants[count++] = (program_want){KERNEL_ATTENTION_LANES, lanes_format(head_dim, X_F32)};
+        wants[count++] = (program_want){KERNEL_ATTENTION_WHOLE, lanes_format(head_dim, s->form)};
+    }
     for (kernel_id id = 0; id < KERNEL_COUNT; id++)
         for (uint32_t f = 0; f < kernel_formats(id); f++)
             if (wants_program(s, id, f)) wants[count++] = (program_want){id, f};

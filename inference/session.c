@@ -112,7 +112,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {chunk * m->dim * f, "normed"},
         {chunk * (q_dim + 2 * kv_dim) * f, "qkv"},
         {chunk * q_dim * f, "attended"},
-        {(uint64_t)splits * m->heads * (m->head_dim + 2) * f, "partial"},
+        {(uint64_t)splits * m->heads * (m->head_dim + 4) * f, "partial"},
         {slots * 2 * m->hidden * f, "gate_up"},
         {slots * m->hidden * f, "activated"},
         {(m->experts ? chunk * m->experts : 1) * f, "router"},

@@ -155,7 +155,8 @@ static void record_project(const doppler_session *s, op_context o, op_shape shap
 }
 
 static const tunable tunables[] = {
-    {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}, decode_shape, record_linear},
+    {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR_PACKED_STAGED}, decode_shape,
+     record_linear},
     {{KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE}, decode_shape, record_linear},
     {{KERNEL_LINEAR, KERNEL_LINEAR_WIDE}, decode_shape, record_linear},
     {{KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}, fast_shape, record_project},

@@ -39,7 +39,7 @@ static float *out_row(const block *b, uint32_t token, uint32_t head) {
     const struct attention_dims *d = b->d;
     size_t h = b->kv_head * b->heads + head;
     if (d->splits == 1) return b->out + ((size_t)token * d->heads + h) * d->head_dim;
-    return b->out + (((size_t)token * d->splits + b->split) * d->heads + h) * (d->head_dim + 2);
+    return b->out + (((size_t)token * d->splits + b->split) * d->heads + h) * (d->head_dim + 4);
 }
 
 /* o[:] = o[:] * factor + sum over j < keys of w[j] v[j, :].  v: [keys, n] */

@@ -26,16 +26,16 @@ static void merge(float *y, const float *partial, uint32_t splits, size_t step, 
 void twin_attention_merge(const gpu_call *call) {
     const struct attention_merge_dims *d = call->dims;
     uint32_t n = d->head_dim, runs = d->heads * n / X_RUN;
-    size_t step = (size_t)d->heads * (n + 2);
+    size_t step = (size_t)d->heads * (n + 4);
     for (uint64_t run = 0; run < (uint64_t)runs * d->tokens; run++) {
-        const float *partial = (const float *)call->buffer[0] + run / runs * d->splits * step;
+        const float *partial = (const float *)call->buffer[1] + run / runs * d->splits * step;
         float y[X_RUN];
         for (uint32_t i = 0; i < X_RUN; i += 4) {
             uint32_t element = (uint32_t)(run % runs) * X_RUN + i;
-            merge(y + i, partial + (size_t)(element / n) * (n + 2), d->splits, step, n,
+            merge(y + i, partial + (size_t)(element / n) * (n + 4), d->splits, step, n,
                   element % n);
         }
-        x_store((x_form)call->format, call->buffer[1], (uint64_t)d->tokens * runs * X_RUN, run, y,
+        x_store((x_form)call->format, call->buffer[2], (uint64_t)d->tokens * runs * X_RUN, run, y,
                 x_run_square(y));
     }
 }

@@ -167,7 +167,7 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
             store4((id.z * dims.heads + first_head + h) * dims.head_dim + 4u * quad, o[j] / l);
         } else {
             let row = (id.z * dims.splits + id.y) * dims.heads + first_head + h;
-            let at = row * (dims.head_dim + 2u);
+            let at = row * (dims.head_dim + 4u);
             store4(at + 4u * quad, o[j]);
             if (quad == 0u) {
                 out[at + dims.head_dim] = maxima[h];

@@ -2,7 +2,8 @@
 // memory as there can be: a tile's keys and values are all asked for at once, sixteen bytes a load,
 // while the tile before is worked on.
 //
-//   TURN: q and k rotated as in rope_kv.wgsl, k and v written to the cache, on the way
+//   q and k rotated as in rope_kv.wgsl, with NORM normalized before, k and v written to the cache,
+//   on the way
 //   s[h, j] = scale q[h] . K[j]                 j in [begin, end), a split of the last `window`
 //                                               of 0 .. position
 //   m[h] = max_j s,  l[h] = sum_j exp(s - m),  o[h] = sum_j exp(s - m) V[j]
@@ -12,16 +13,17 @@
 //   binding  name     type  shape                                           access
 //   0        state    u32   [16], position first                            read
 //   1        rope     f32   [rope_rows, head_dim / 2, 2]: cos, sin          read
-//   2        vectors  f32   [*], sinks [heads]                              read
+//   2        vectors  f32   [*], sinks [heads], gains [head_dim]            read
 //   3        qkv      f32   [heads + 2 kv_heads, head_dim]: q k v           read
 //   4        kv       f16   [kv_count, 2, slots, head_dim]: K, V            read, write
-//   5        out      f32   [splits, heads, head_dim + 2]: o, m, l          write
+//   5        out      f32   [splits, heads, head_dim + 4]: o, m, l, 0, 0    write
 //   6        dims     uniform
 //
 // Dispatch: kv_count, splits, ceil(group / HEADS). head_dim is 16, 32 .. 256; 8 << lane_bits; group
 // is heads / kv_heads: dividing by variables takes longer than all else here. A workgroup has up to
 // HEADS query heads of one KV head; more of them read K and V again. Key j is
-// in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few.
+// in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few;
+// one without keys writes nothing.
 // Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
 // the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl,
 // half_exact.wgsl.
@@ -31,19 +33,19 @@ const HEADS: u32 = 4u;               // components of a score
 const ROUNDS: u32 = 2u;
 const LOWEST: f32 = -1e38;           // below any score; differences stay finite
 const NO_SINKS: u32 = 0xFFFFFFFFu;
-const TURN: u32 = 1u;
+const NORM: u32 = 1u;
 
 struct Dims {
     heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
     kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32,
-    lane_bits: u32, group: u32
+    lane_bits: u32, group: u32, q_gain: u32, k_gain: u32, eps: f32
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> rope: array<vec4f>;
 @group(0) @binding(2) var<storage, read> vectors: array<f32>;
 @group(0) @binding(3) var<storage, read_write> qkv: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> kv: array<vec4u>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(6) var<uniform> dims: Dims;
 
 var<workgroup> parts: array<vec4f, 512>;             // [ROUNDS, WG] scores of a part of a key;
@@ -53,10 +55,7 @@ var<workgroup> scores: array<vec4f, WG>;             // [keys of a tile], compon
 struct Eight { a: vec4f, b: vec4f }
 
 fn eight(w: vec4u) -> Eight {
-    return Eight(vec4f(half_to_float(w.x & 0xFFFFu), half_to_float(w.x >> 16u),
-                       half_to_float(w.y & 0xFFFFu), half_to_float(w.y >> 16u)),
-                 vec4f(half_to_float(w.z & 0xFFFFu), half_to_float(w.z >> 16u),
-                       half_to_float(w.w & 0xFFFFu), half_to_float(w.w >> 16u)));
+    return Eight(vec4f(half_pair(w.x), half_pair(w.y)), vec4f(half_pair(w.z), half_pair(w.w)));
 }
 
 fn packed(v: Eight) -> vec4u {
@@ -100,13 +99,37 @@ fn plain(row: u32, lane: u32) -> Eight {
     return Eight(qkv[at], qkv[at + 1u]);
 }
 
-// Those of a row that is rotated, by angles with these cosines and signed sines.
-fn turned(row: u32, lane: u32, cosines: Eight, sines: Eight) -> Eight {
-    let own = plain(row, lane);
-    if ((dims.flags & TURN) == 0u) { return own; }
+fn gain8(i: u32) -> Eight {
+    return Eight(vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]),
+                 vec4f(vectors[i + 4u], vectors[i + 5u], vectors[i + 6u], vectors[i + 7u]));
+}
+
+fn times(x: Eight, y: Eight, factor: f32) -> Eight {
+    return Eight(factor * x.a * y.a, factor * x.b * y.b);
+}
+
+// Those of a row that is rotated, by angles with these cosines and signed sines, and with NORM
+// times a gain and a factor.
+fn turned(row: u32, lane: u32, gain: u32, factor: f32, cosines: Eight, sines: Eight) -> Eight {
+    var own = plain(row, lane);
     let half = dims.head_dim / 16u;
-    let other = plain(row, lane ^ half);
+    var other = plain(row, lane ^ half);
+    if ((dims.flags & NORM) != 0u) {
+        own = times(own, gain8(gain + 8u * lane), factor);
+        other = times(other, gain8(gain + 8u * (lane ^ half)), factor);
+    }
     return Eight(own.a * cosines.a + other.a * sines.a, own.b * cosines.b + other.b * sines.b);
+}
+
+// 1 / root mean square of a row, of each team's threads.
+fn norm_factor(t: u32, x: Eight) -> f32 {
+    scores[t].x = dot8(x, x);
+    workgroupBarrier();
+    let lanes = 1u << dims.lane_bits;
+    var sum = 0.0;
+    for (var i = 0u; i < lanes; i++) { sum += scores[(t & ~(lanes - 1u)) + i].x; }
+    workgroupBarrier();
+    return 1.0 / sqrt(sum / f32(dims.head_dim) + dims.eps);
 }
 
 @compute @workgroup_size(WG)
@@ -126,16 +149,13 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     let share = max((seen + dims.splits - 1u) / dims.splits, tile);
     let begin = length - seen + min(id.y * share, seen);
     let end = min(begin + share, length);
+    if (begin >= end) { return; }                    // all threads of a workgroup
 
-    var cosines: Eight;
-    var sines: Eight;
-    if ((dims.flags & TURN) != 0u && begin < end) {
-        let at = position % dims.rope_rows * 2u * lanes + (lane & (lanes / 2u - 1u)) * 4u;
-        let r = array<vec4f, 4>(rope[at], rope[at + 1u], rope[at + 2u], rope[at + 3u]);
-        let sign = select(1.0, -1.0, lane < lanes / 2u);
-        cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
-        sines = Eight(sign * vec4f(r[0].yw, r[1].yw), sign * vec4f(r[2].yw, r[3].yw));
-    }
+    let angle = position % dims.rope_rows * 2u * lanes + (lane & (lanes / 2u - 1u)) * 4u;
+    let r = array<vec4f, 4>(rope[angle], rope[angle + 1u], rope[angle + 2u], rope[angle + 3u]);
+    let sign = select(1.0, -1.0, lane < lanes / 2u);
+    let cosines = Eight(vec4f(r[0].xz, r[1].xz), vec4f(r[2].xz, r[3].xz));
+    let sines = Eight(sign * vec4f(r[0].yw, r[1].yw), sign * vec4f(r[2].yw, r[3].yw));
     var sums = vec4f();
     var maxima = vec4f(LOWEST);
     if (dims.sinks != NO_SINKS && id.y == 0u) {
@@ -149,16 +169,18 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
     var base = begin % dims.slots;
     var next = ask(cache, base + key, base + keys + key, begin + key < end,
                    begin + keys + key < end);
-    var q0: Eight;
-    var q1: Eight;
-    var q2: Eight;
-    var q3: Eight;
-    if (begin < end) {
-        q0 = scaled(turned(first_head, lane, cosines, sines));
-        q1 = scaled(turned(first_head + min(1u, heads - 1u), lane, cosines, sines));
-        q2 = scaled(turned(first_head + min(2u, heads - 1u), lane, cosines, sines));
-        q3 = scaled(turned(first_head + min(3u, heads - 1u), lane, cosines, sines));
+    let rows = first_head + min(vec4u(0u, 1u, 2u, 3u), vec4u(heads - 1u));
+    let k_row = dims.heads + dims.kv_first + kv_head;
+    var factors = vec4f();
+    var k_factor = 0.0;
+    if ((dims.flags & NORM) != 0u) {
+        for (var h = 0u; h < 4u; h++) { factors[h] = norm_factor(t, plain(rows[h], lane)); }
+        k_factor = norm_factor(t, plain(k_row, lane));
     }
+    let q0 = scaled(turned(rows.x, lane, dims.q_gain, factors.x, cosines, sines));
+    let q1 = scaled(turned(rows.y, lane, dims.q_gain, factors.y, cosines, sines));
+    let q2 = scaled(turned(rows.z, lane, dims.q_gain, factors.z, cosines, sines));
+    let q3 = scaled(turned(rows.w, lane, dims.q_gain, factors.w, cosines, sines));
     var o0: Eight;
     var o1: Eight;
     var o2: Eight;
@@ -167,11 +189,10 @@ fn main(@builtin(workgroup_id) id: vec3u, @builtin(local_invocation_index) t: u3
         var now = next;
         let a = first + key;                         // this thread's keys
         let b = a + keys;
-        if ((dims.flags & TURN) != 0u && (a == position || b == position)) {
-            let row = dims.heads + dims.kv_first + kv_head;
+        if (a == position || b == position) {
             let at = cache + position % dims.slots * lanes;
-            let k = packed(turned(row, lane, cosines, sines));
-            let v = packed(plain(row + dims.kv_heads, lane));
+            let k = packed(turned(k_row, lane, dims.k_gain, k_factor, cosines, sines));
+            let v = packed(plain(k_row + dims.kv_heads, lane));
             kv[at] = k;
             kv[at + dims.slots * lanes] = v;
             if (a == position) {
@@ -236,17 +257,12 @@ fn finish(to: u32, heads: u32, h: u32, t: u32, o: Eight, p: Eight, sums: vec4f, 
         if (head >= heads) { break; }
         var sum = vec4f();
         for (var j = 0u; j < keys; j++) { sum += parts[quarter * WG + j * lanes + lane]; }
-        let row = (to + head) * (dims.head_dim + 2u);
-        let at = row + 8u * lane + 4u * (quarter & 1u);
-        out[at] = sum.x;
-        out[at + 1u] = sum.y;
-        out[at + 2u] = sum.z;
-        out[at + 3u] = sum.w;
+        let row = (to + head) * (2u * lanes + 1u);
+        out[row + 2u * lane + (quarter & 1u)] = sum;
         if ((i & (2u * lanes - 1u)) == 0u) {
             var l = 0.0;
             for (var j = 0u; j < keys; j++) { l += scores[j * lanes][head]; }
-            out[row + dims.head_dim] = maxima[head];
-            out[row + dims.head_dim + 1u] = l;
+            out[row + 2u * lanes] = vec4f(maxima[head], l, 0.0, 0.0);
         }
     }
 }

@@ -12,7 +12,8 @@ static const kernel_suite *const suites[] = {
     &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_matmul_variants,
     &suite_matmul_packed, &suite_rope_kv,
     &suite_attention, &suite_act_mul, &suite_route, &suite_expert_tiles, &suite_combine,
-    &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_linear,
+    &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_norm_form,
+    &suite_gather_form, &suite_linear,
 };
 enum { SUITES = sizeof suites / sizeof *suites, MAX_PROGRAMS = KERNEL_COUNT * FORMAT_COUNT };
 

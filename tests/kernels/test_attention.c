@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* spread: how far scores reach: 2 mixes many keys, 3000 leaves one and overflows a naive exp.
  * window 0: all keys; slots 0: as many as the context. sink: what sinks are near, 0: none. One of
@@ -43,16 +44,21 @@ static const struct shape {
     {3, 2, 64, 1, 300, 4, 2, 0, 0, 1, 2},         {3, 4, 32, 9, 200, 1, 2, 48, 64, 2, 1},
     {3, 1, 96, 1, 90, 2, 2, 64, 70, 0, 2},
 };
+static const float EPS = 1e-6f;          /* of norms */
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct attention_case {
     struct attention_dims dims;
     kv_format format;
     uint32_t position, slab;                 /* slab: KV heads of a buffer */
-    bool token, turn;                        /* attention_token; that rotates, too */
+    bool token, norm;                        /* attention_token; that normalizes, too */
+    bool lanes;                              /* by subgroups, where there are any; y as X_F32 */
+    uint32_t gain;                           /* of q, then of k: elements of vectors */
 } attention_case;
 
 enum { STATE, VECTORS, QKV, OUT, PARTIAL, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
+
+static x_form form_of(const attention_case *a) { return a->lanes ? X_F32 : X_PLAIN; }
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const attention_case *a = user;
@@ -60,25 +66,46 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     const struct attention_token_dims token = {
         .heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
         .context = d->context, .slots = d->slots, .rope_rows = 1, .window = d->window,
-        .splits = d->splits, .sinks = d->sinks, .flags = a->turn ? ATTENTION_TURN : 0,
-        .scale = d->scale};
+        .splits = d->splits, .sinks = d->sinks,
+        .flags = a->norm ? ATTENTION_NORM : 0,
+        .scale = d->scale, .q_gain = a->gain, .k_gain = a->gain + d->head_dim, .eps = EPS};
+    op_programs some = *o.programs;
+    if (!a->lanes) {
+        memset(some.of[KERNEL_ATTENTION_LANES], 0, sizeof some.of[0]);
+        memset(some.of[KERNEL_ATTENTION_WHOLE], 0, sizeof some.of[0]);
+    }
+    o.programs = &some;
     if (a->token)
-        op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, X_PLAIN, b[OUT], b[PARTIAL],
-                           b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
+        op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, form_of(a), b[OUT],
+                           b[PARTIAL], b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
     else
         op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
                      b[VECTORS], b[QKV], a->dims);
 }
 
-/* Element i of a row of qkv as attention sees it: rotated by the angles that stand first in
- * vectors, where attention_token does that. */
+/* Element i of a row of qkv, normalized where attention_token does that. */
+static double normed(const kernel_case *c, size_t row, uint32_t i) {
+    const attention_case *a = c->user;
+    uint32_t n = a->dims.head_dim;
+    const float *x = (const float *)c->buffer[QKV].data + row * n;
+    if (!a->norm) return x[i];
+    const float *gain = (const float *)c->buffer[VECTORS].data + a->gain;
+    if (row >= a->dims.heads) gain += n;
+    double sum = 0;
+    for (uint32_t j = 0; j < n; j++) sum += (double)x[j] * x[j];
+    return x[i] / sqrt(sum / n + EPS) * gain[i];
+}
+
+/* That as attention sees it: rotated by the angles that stand first in vectors, where
+ * attention_token does that. */
 static double rotated(const kernel_case *c, size_t row, uint32_t i) {
     const attention_case *a = c->user;
     uint32_t n = a->dims.head_dim, half = n / 2;
-    const float *x = (const float *)c->buffer[QKV].data + row * n, *rope = c->buffer[VECTORS].data;
-    if (!a->turn) return x[i];
+    const float *rope = c->buffer[VECTORS].data;
+    if (!a->token) return normed(c, row, i);
     double cosine = rope[2 * (i % half)], sine = rope[2 * (i % half) + 1];
-    return x[i] * cosine + (i < half ? -x[i + half] * sine : x[i - half] * sine);
+    double other = normed(c, row, i < half ? i + half : i - half);
+    return normed(c, row, i) * cosine + (i < half ? -other : other) * sine;
 }
 
 /* The buffer of the cache that has a KV head. */
@@ -137,15 +164,27 @@ static bool check_cache(const kernel_case *c, char *why, size_t why_bytes) {
     return true;
 }
 
+/* X_F32, as gpu/dims.h has it, to floats in their order. */
+static void from_form(float *y, size_t count) {
+    float *plain = malloc(count * sizeof *plain);
+    for (size_t i = 0; i < count; i++) {
+        size_t run = i / 32, at = run / 8 * 256 + i % 32 / 4 * 32 + run % 8 * 4 + i % 4;
+        plain[i] = y[at];
+    }
+    memcpy(y, plain, count * sizeof *plain);
+    free(plain);
+}
+
 static bool check(const kernel_case *c, char *why, size_t why_bytes) {
     const attention_case *a = c->user;
     const struct attention_dims *d = &a->dims;
-    if (a->turn && !check_cache(c, why, why_bytes)) return false;
+    if (a->token && !check_cache(c, why, why_bytes)) return false;
     size_t count = (size_t)d->tokens * d->heads * d->head_dim;
     double *want = malloc(count * sizeof *want), *p = malloc(d->context * sizeof *p);
     for (uint32_t t = 0; t < d->tokens; t++)
         for (uint32_t h = 0; h < d->heads; h++)
             reference(c, t, h, p, want + ((size_t)t * d->heads + h) * d->head_dim);
+    if (a->lanes) from_form(c->buffer[OUT].data, count);
     double error = kernel_error(c->buffer[OUT].data, want, count);
     /* With scores of thousands, f32 itself is good for 3e-4 of them in the exponent. */
     double bound = d->scale > 1 ? 1e-3 : KERNEL_TOLERANCE;
@@ -164,7 +203,7 @@ static void fill_cache(const kernel_case *c, uint64_t *seed) {
     uint32_t oldest = a->position + 1 > d->window ? a->position + 1 - d->window : 0;
     bool *seen = calloc(d->slots, sizeof *seen);
     for (uint32_t j = oldest; j < length; j++) seen[j % d->slots] = true;
-    if (a->turn) seen[a->position % d->slots] = false;
+    if (a->token) seen[a->position % d->slots] = false;
     for (uint32_t h = 0; h < d->kv_heads; h += a->slab) {
         const kv_test kv = slab_of(c, h);
         for (size_t row = 0; row < kv.rows; row++)
@@ -181,7 +220,7 @@ static void add_buffer(kernel_case *c, size_t bytes) {
     c->buffer[c->buffer_count++].data = calloc(1, bytes);
 }
 
-/* Shapes of attention_token, with and without rotation. */
+/* Shapes of attention_token, without and with norms. */
 static const struct shape tokens[] = {
     {1, 1, 32, 1, 0, 2, 2, 0, 0, 0, 0},           {2, 4, 128, 1, 63, 2, 2, 0, 0, 0, 0},
     {2, 4, 128, 1, 700, 3, 2, 0, 0, 0, 0},        {1, 8, 64, 1, 500, 8, 2, 0, 0, 1, 0},
@@ -189,12 +228,18 @@ static const struct shape tokens[] = {
     {2, 2, 64, 1, 1000, 4, 2, 128, 200, 2, 0},    {3, 3, 64, 1, 90, 2, 2, 64, 70, 0, 2},
     {1, 4, 16, 1, 40, 2, 2, 8, 8, 0, 0},          {2, 1, 128, 1, 1500, 4, 3000, 0, 0, 0, 0},
 };
-enum { TOKENS = 2 * (sizeof tokens / sizeof *tokens) };
+/* Of these, those that its variants run, too, every other with norms. */
+static const uint32_t by_lanes[] = {1, 2, 3, 5, 6, 7};
+enum {
+    TOKENS = 2 * (sizeof tokens / sizeof *tokens), LANES = sizeof by_lanes / sizeof *by_lanes
+};
 
 static void make(uint32_t index, kernel_case *c) {
     bool token = index >= SHAPES * KV_COUNT;
     uint32_t nth = index - SHAPES * KV_COUNT;
-    const struct shape *s = token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
+    bool lanes = token && nth >= TOKENS;
+    const struct shape *s = lanes ? &tokens[by_lanes[nth - TOKENS]]
+                          : token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
     kv_format format = token ? KV_F16 : (kv_format)(index % KV_COUNT);
     uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
@@ -209,27 +254,28 @@ static void make(uint32_t index, kernel_case *c) {
                  .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
                  .scale = s->spread / sqrtf((float)head_dim)},
         .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
-        .token = token, .turn = token && nth % 2};
+        .token = token, .norm = token && nth % 2, .lanes = lanes};
     uint32_t first_sink = token ? head_dim + 3 : 3;
+    a->gain = first_sink + heads;
     if (s->sink != 0) a->dims.sinks = first_sink;
     c->user = a;
     c->record = record;
     c->check = check;
     add_buffer(c, sizeof(step_state));
-    add_buffer(c, (first_sink + heads) * 4);
+    add_buffer(c, (a->gain + (token ? 2 * head_dim : 0)) * 4);
     add_buffer(c, (size_t)s->tokens * rows * head_dim * 4);
-    add_buffer(c, (size_t)s->tokens * heads * head_dim * 4);
-    add_buffer(c, (size_t)s->tokens * s->splits * heads * (head_dim + 2) * 4);
+    add_buffer(c, (size_t)s->tokens * x_form_bytes(form_of(a), heads * head_dim));
+    add_buffer(c, (size_t)s->tokens * s->splits * heads * (head_dim + 4) * 4);
     for (uint32_t h = 0; h < s->kv_heads; h += a->slab) {
         const kv_test kv = slab_of(c, h);
-        c->buffer[c->buffer_count].read_back = a->turn;
+        c->buffer[c->buffer_count].read_back = a->token;
         add_buffer(c, kv_test_bytes(&kv));
     }
     c->buffer[OUT].read_back = true;
     ((step_state *)c->buffer[STATE].data)->position = s->position;
     float *vectors = c->buffer[VECTORS].data, *qkv = c->buffer[QKV].data;
     for (size_t i = 0; i < c->buffer[VECTORS].bytes / 4; i++)
-        vectors[i] = s->sink + kernel_random(&seed);
+        vectors[i] = (i < a->gain ? s->sink : 0) + kernel_random(&seed);
     for (uint32_t i = 0; token && i < head_dim / 2; i++) {
         vectors[2 * i] = cosf((float)i + 1);
         vectors[2 * i + 1] = sinf((float)i + 1);
@@ -239,11 +285,12 @@ static void make(uint32_t index, kernel_case *c) {
     memset(c->buffer[OUT].data, 0xFF, c->buffer[OUT].bytes);
     memset(c->buffer[PARTIAL].data, 0xFF, c->buffer[PARTIAL].bytes);
     snprintf(c->name, sizeof c->name,
-             "attention%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
-             "%u of %u%s, sinks %g, by %u", token ? a->turn ? "_token turned" : "_token" : "",
+             "attention%s%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
+             "%u of %u%s, sinks %g, by %u",
+             token ? a->lanes ? "_token by lanes" : "_token" : "", a->norm ? " normed" : "",
              kv_names[format], s->kv_heads, s->group, head_dim,
              s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,
              s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
-const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS, make};
+const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS + LANES, make};

@@ -28,6 +28,7 @@ static const setup setups[] = {
     {.rows = 64, .k = 768, .flags = LINEAR_ACT | LINEAR_FORM | LINEAR_NORM},
     {.rows = 32, .k = 1056, .flags = LINEAR_ACT | LINEAR_FORM | LINEAR_BIAS, .activation = 1},
     {.rows = 35, .k = 2304, .flags = LINEAR_ADD},
+    {.rows = 32, .k = 14624, .flags = LINEAR_ADD | LINEAR_FORM | LINEAR_GAIN},
 };
 enum { SETUPS = sizeof setups / sizeof *setups };
 

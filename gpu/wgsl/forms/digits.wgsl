@@ -7,7 +7,7 @@
 // scale * (sum of the first 16 integers), scale * (sum of the others), sum of squares of x before it
 // was rounded and before any gain. Runs behind k, up to a whole group of eight, are zeros. Read with
 // packed/*.wgsl, as forms/packed.wgsl is. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
-const R: u32 = 4u;                   // rows of a team
+const R: u32 = 2u;                   // rows of a team
 
 struct Digits { a: vec4u, b: vec4u, c: vec4u }
 struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec4f, PIECE> }
