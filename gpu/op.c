@@ -403,9 +403,7 @@ void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, g
 /* Whether there is a variant of attention_token by subgroups. */
 static bool has_lanes(op_context o, kernel_id kernel, x_form form, uint32_t head_dim) {
     if (form == X_PLAIN || head_dim < 64) return false;
-    uint32_t format = lanes_format(head_dim, form);
-    return o.programs->of[kernel][format] &&
-           kernel_exists(kernel, format, gpu_get_limits(o.g));
+    return o.programs->of[kernel][lanes_format(head_dim, form)] != 0;
 }
 
 /* The variant for few keys, many; else what every device has. */
