@@ -538,14 +538,15 @@ export class GpuHost {
         this.#lists[handle] = undefined;
     }
 
-    _submit(self, list, repeat, readback, done, user) {
+    _submit(self, list, first, count, repeat, readback, done, user) {
         const device = this.#device, start = performance.now();
         const encoder = device.createCommandEncoder();
         const pass = encoder.beginComputePass();
         const { steps } = this.#lists[list];
         let current = null;
         for (let r = 0; r < repeat; r++) {
-            for (const { pipeline, group, x, y, z } of steps) {
+            for (let i = first; i < first + count; i++) {
+                const { pipeline, group, x, y, z } = steps[i];
                 if (pipeline !== current) pass.setPipeline(current = pipeline);
                 pass.setBindGroup(0, group);
                 pass.dispatchWorkgroups(x, y, z);
@@ -553,7 +554,7 @@ export class GpuHost {
         }
         pass.end();
         this.counters.submits++;
-        this.counters.dispatches += repeat * steps.length;
+        this.counters.dispatches += repeat * count;
         if (readback) {
             this.#submitAndRead(encoder, this.#readback(readback), done, user);
         } else {

@@ -2,6 +2,13 @@
 #include "inference/engine.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
 
 static void device_lost(doppler_status status, void *user) {
     doppler *d = user;
@@ -31,6 +38,7 @@ doppler *doppler_create(const doppler_options *options) {
     if (!d) return NULL;
     doppler_device device = options ? options->device : DOPPLER_DEVICE_CPU;
     d->is_cpu = device == DOPPLER_DEVICE_CPU;
+    d->now_ms = now_ms;
     d->g = create_device(device);
     if (!d->g) {
         free(d);
