@@ -204,11 +204,13 @@ static void programs_done(doppler_status status, void *user) {
 
 /* The programs that depend on the session's options. */
 static doppler_status compile_session(doppler_session *s) {
-    program_want wants[6 + 5 * FORMAT_COUNT] = {
-        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
+    kernel_id tile = op_attention_tile(s->model->manifest.model.head_dim);
+    program_want wants[7 + 5 * FORMAT_COUNT] = {
+        {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {tile, s->kv},
+        {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
         {KERNEL_FORM, s->form}};
-    size_t count = 6;
+    size_t count = 7;
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         for (kernel_id id = KERNEL_LINEAR; id <= KERNEL_LINEAR_PACKED_WIDE; id++)
             if (session_wants(s, id, f)) wants[count++] = (program_want){id, f};

@@ -50,6 +50,7 @@ typedef struct attention_case {
     kv_format format;
     uint32_t position, slab;                 /* slab: KV heads of a buffer */
     bool token, turn;                        /* attention_token; that rotates, too */
+    bool untiled;                            /* attention, where attention_tile would be taken */
 } attention_case;
 
 enum { STATE, VECTORS, QKV, OUT, PARTIAL, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
@@ -65,7 +66,12 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     if (a->token)
         op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, X_PLAIN, b[OUT], b[PARTIAL],
                            b[STATE], b[VECTORS], b[VECTORS], b[QKV], token);
-    else
+    else if (a->untiled) {
+        op_programs programs = *o.programs;
+        programs.of[op_attention_tile(d->head_dim)][a->format] = 0;
+        op_attention((op_context){o.g, &programs}, (kv_slabs){a->format, a->slab, b + KV}, b[OUT],
+                     b[PARTIAL], b[STATE], b[VECTORS], b[QKV], a->dims);
+    } else
         op_attention(o, (kv_slabs){a->format, a->slab, b + KV}, b[OUT], b[PARTIAL], b[STATE],
                      b[VECTORS], b[QKV], a->dims);
 }
@@ -191,11 +197,15 @@ static const struct shape tokens[] = {
 };
 enum { TOKENS = 2 * (sizeof tokens / sizeof *tokens) };
 
+/* Every shape in each format, by tiles where it has several tokens; by attention in f16. */
+enum { FORMATS = KV_COUNT + 1 };
+
 static void make(uint32_t index, kernel_case *c) {
-    bool token = index >= SHAPES * KV_COUNT;
-    uint32_t nth = index - SHAPES * KV_COUNT;
-    const struct shape *s = token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
-    kv_format format = token ? KV_F16 : (kv_format)(index % KV_COUNT);
+    bool token = index >= SHAPES * FORMATS;
+    uint32_t nth = index - SHAPES * FORMATS;
+    const struct shape *s = token ? &tokens[nth / 2] : &shapes[index / FORMATS];
+    bool untiled = !token && index % FORMATS == KV_COUNT;
+    kv_format format = token || untiled ? KV_F16 : (kv_format)(index % FORMATS);
     uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
     uint32_t heads = s->kv_heads * s->group, rows = heads + 2 * s->kv_heads;
@@ -209,7 +219,7 @@ static void make(uint32_t index, kernel_case *c) {
                  .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
                  .scale = s->spread / sqrtf((float)head_dim)},
         .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
-        .token = token, .turn = token && nth % 2};
+        .token = token, .turn = token && nth % 2, .untiled = untiled};
     uint32_t first_sink = token ? head_dim + 3 : 3;
     if (s->sink != 0) a->dims.sinks = first_sink;
     c->user = a;
@@ -240,10 +250,11 @@ static void make(uint32_t index, kernel_case *c) {
     memset(c->buffer[PARTIAL].data, 0xFF, c->buffer[PARTIAL].bytes);
     snprintf(c->name, sizeof c->name,
              "attention%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
-             "%u of %u%s, sinks %g, by %u", token ? a->turn ? "_token turned" : "_token" : "",
+             "%u of %u%s, sinks %g, by %u",
+             token ? a->turn ? "_token turned" : "_token" : untiled ? " untiled" : "",
              kv_names[format], s->kv_heads, s->group, head_dim,
              s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,
              s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
-const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS, make};
+const kernel_suite suite_attention = {"attention", SHAPES * FORMATS + TOKENS, make};
