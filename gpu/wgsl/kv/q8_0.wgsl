@@ -27,8 +27,6 @@ fn kv_value4(raw: KvRaw, quad: u32) -> vec4f {
     return d * vec4f(bitcast<vec4i>(vec4u(raw.x) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }
 
-fn kv_load4(row: u32, quad: u32) -> vec4f { return kv_value4(kv_raw4(row, quad), quad); }
-
 fn kv_scale_bits(largest: f32) -> u32 { return halves(vec4f(largest / 127.0)).x; }
 
 // largest: of |x| in the run.
