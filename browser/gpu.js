@@ -538,10 +538,10 @@ export class GpuHost {
         this.#lists[handle] = undefined;
     }
 
-    _submit(self, list, repeat, readback, done, user) {
+    _submit(self, list, first, count, repeat, readback, done, user) {
         const device = this.#device, start = performance.now();
         const encoder = device.createCommandEncoder();
-        this.#replay(encoder.beginComputePass(), list, repeat);
+        this.#replay(encoder.beginComputePass(), this.#lists[list].steps, first, count, repeat);
         if (readback) {
             this.#submitAndRead(encoder, this.#readback(readback), done, user);
         } else {
@@ -554,11 +554,12 @@ export class GpuHost {
             (e) => this.#rejected(operation, e));
     }
 
-    #replay(pass, list, repeat) {
-        const { steps } = this.#lists[list];
+    // Dispatches [first, first + count) of a list.
+    #replay(pass, steps, first, count, repeat) {
         let current = null;
         for (let r = 0; r < repeat; r++) {
-            for (const { pipeline, group, x, y, z } of steps) {
+            for (let i = first; i < first + count; i++) {
+                const { pipeline, group, x, y, z } = steps[i];
                 if (pipeline !== current) pass.setPipeline(current = pipeline);
                 pass.setBindGroup(0, group);
                 pass.dispatchWorkgroups(x, y, z);
@@ -566,7 +567,7 @@ export class GpuHost {
         }
         pass.end();
         this.counters.submits++;
-        this.counters.dispatches += repeat * steps.length;
+        this.counters.dispatches += repeat * count;
     }
 
     // Browsers round timestamps, to 0.1 ms in some: worth it for passes of milliseconds.
@@ -577,8 +578,10 @@ export class GpuHost {
         const stamps = device.createBuffer({ label: 'timestamps', size: 16,
             usage: QUERY_RESOLVE | COPY_SRC });
         const encoder = device.createCommandEncoder();
+        const { steps } = this.#lists[list];
         this.#replay(encoder.beginComputePass(querySet ? { timestampWrites: { querySet,
-            beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {}), list, repeat);
+            beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {}), steps, 0, steps.length,
+            repeat);
         if (querySet) encoder.resolveQuerySet(querySet, 0, 2, stamps, 0);
         const start = performance.now();
         const receive = (mapped) => {

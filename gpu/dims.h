@@ -160,6 +160,7 @@ static inline uint32_t rope_kv_heads(uint32_t head_dim) { return ROPE_KV_THREADS
  * sum [head_dim], then max, denominator and two words: [tokens, splits, heads, head_dim + 4], and
  * attention_merge reduces them.
  * bindings: state r, vectors r, qkv r (as above), kv r, out w (y or partial).
+ * attention_tile: the same with splits == 1. grid: kv_count, 1, tiles of tokens.
  * grid: kv_count, splits, tokens. head_dim % 8 == 0 and attention_fits(). */
 enum {
     ATTENTION_MAX_GROUP = 2048, ATTENTION_MAX_HEADS = 32, ATTENTION_MAX_HEAD_DIM = 256,

@@ -315,16 +315,28 @@ uint32_t gpu_list_dispatches(const gpu *g, gpu_list list) {
     return table_get(&g->lists, list)->dispatches;
 }
 
-void gpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
-                doppler_done_fn done, void *user) {
-    table_get(&g->lists, list);
+static void submit(gpu *g, gpu_list list, uint32_t first, uint32_t count, uint32_t repeat,
+                   const gpu_readback *readback, doppler_done_fn done, void *user) {
     assert(repeat > 0 && list != g->recording);
     if (readback) {
         check_range(g, readback->buffer, readback->offset, readback->bytes);
         assert(readback->bytes > 0 && done);
     }
-    if (!g->is_lost) g->ops->submit(g, list, repeat, readback, done, user);
+    if (!g->is_lost) g->ops->submit(g, list, first, count, repeat, readback, done, user);
     else if (done) gpu_later(g, DOPPLER_DEVICE_LOST, done, user);
+}
+
+void gpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
+                doppler_done_fn done, void *user) {
+    submit(g, list, 0, gpu_list_dispatches(g, list), repeat, readback, done, user);
+}
+
+void gpu_submit_part(gpu *g, gpu_list list, uint32_t first, uint32_t count,
+                     const gpu_readback *readback, doppler_done_fn done, void *user) {
+    uint32_t all = gpu_list_dispatches(g, list);
+    assert(first <= all && count <= all - first);
+    (void)all;
+    submit(g, list, first, count, 1, readback, done, user);
 }
 
 void gpu_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user) {

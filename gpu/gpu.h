@@ -144,6 +144,9 @@ typedef struct gpu_readback {
  * done may be NULL. */
 void gpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
                 doppler_done_fn done, void *user);
+/* The same, once, for `count` of a list's dispatches, from `first` on. */
+void gpu_submit_part(gpu *g, gpu_list list, uint32_t first, uint32_t count,
+                     const gpu_readback *readback, doppler_done_fn done, void *user);
 /* Replays a list once with one pass per dispatch and writes each dispatch's time in nanoseconds.
  * ns: one double per dispatch, alive until done. UNSUPPORTED without GPU_TIMESTAMPS. */
 void gpu_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);

@@ -29,8 +29,8 @@ typedef struct gpu_ops {
                      const void *dims, size_t dims_bytes, uint32_t x, uint32_t y, uint32_t z);
     bool (*record_end)(gpu *g, gpu_list list);           /* false: out of memory */
     void (*list_destroy)(gpu *g, gpu_list list);
-    void (*submit)(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
-                   doppler_done_fn done, void *user);
+    void (*submit)(gpu *g, gpu_list list, uint32_t first, uint32_t count, uint32_t repeat,
+                   const gpu_readback *readback, doppler_done_fn done, void *user);
     void (*time)(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);
     void (*measure)(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
                     void *user);
@@ -43,7 +43,7 @@ typedef struct gpu_task {
     doppler_done_fn done;                /* may be NULL */
     void *user;
     gpu_list list;                       /* what work needs */
-    uint32_t repeat;
+    uint32_t first, count, repeat;       /* of its dispatches */
     gpu_readback readback;               /* bytes 0: none */
     double *ns;
 } gpu_task;

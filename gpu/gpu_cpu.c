@@ -207,15 +207,16 @@ static doppler_status work_submit(gpu *g, const gpu_task *task) {
     gpu_cpu *c = cpu_of(g);
     const cpu_list *list = &c->lists[task->list];
     for (uint32_t r = 0; r < task->repeat; r++)
-        for (uint32_t i = 0; i < list->count; i++) run_dispatch(c, &list->dispatches[i]);
+        for (uint32_t i = 0; i < task->count; i++)
+            run_dispatch(c, &list->dispatches[task->first + i]);
     read_back(c, &task->readback);
     return DOPPLER_OK;
 }
 
-static void cpu_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
-                       doppler_done_fn done, void *user) {
-    gpu_task task = {.work = work_submit, .list = list, .repeat = repeat, .done = done,
-                     .user = user};
+static void cpu_submit(gpu *g, gpu_list list, uint32_t first, uint32_t count, uint32_t repeat,
+                       const gpu_readback *readback, doppler_done_fn done, void *user) {
+    gpu_task task = {.work = work_submit, .list = list, .first = first, .count = count,
+                     .repeat = repeat, .done = done, .user = user};
     if (readback) task.readback = *readback;
     gpu_push(g, &task);
 }

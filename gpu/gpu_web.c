@@ -60,8 +60,8 @@ void web_dispatch(gpu *g, gpu_program p, const gpu_binding *bindings, size_t cou
 IMPORT(record_end) bool web_record_end(gpu *g, gpu_list list);
 IMPORT(list_destroy) void web_list_destroy(gpu *g, gpu_list list);
 IMPORT(submit)
-void web_submit(gpu *g, gpu_list list, uint32_t repeat, const gpu_readback *readback,
-                doppler_done_fn done, void *user);
+void web_submit(gpu *g, gpu_list list, uint32_t first, uint32_t count, uint32_t repeat,
+                const gpu_readback *readback, doppler_done_fn done, void *user);
 IMPORT(time) void web_time(gpu *g, gpu_list list, double *ns, doppler_done_fn done, void *user);
 IMPORT(measure)
 void web_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,

@@ -25,6 +25,9 @@
     X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
     X(ATTENTION_LANES, attention_lanes,  attention_lanes,  "rrrwww", LINK_LANES)     \
     X(ATTENTION_WHOLE, attention_whole,  attention_lanes,  "rrrwww", LINK_LANES_FORM) \
+    X(ATTENTION_TILE_64, attention_tile_64, attention_tile, "rrrrw", LINK_KV)        \
+    X(ATTENTION_TILE_128, attention_tile_128, attention_tile, "rrrrw", LINK_KV)      \
+    X(ATTENTION_TILE_256, attention_tile_256, attention_tile, "rrrrw", LINK_KV)      \
     X(FORM,            form,             form,             "rrw",    LINK_FORM)      \
     X(NORM_FORM,       norm_form,        norm_form,        "rrww",   LINK_FORM)      \
     X(NORM_FORM_WIDE,  norm_form_wide,   norm_form,        "rrww",   LINK_FORM)      \
@@ -54,6 +57,7 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
 extern const char wgsl_half[];
 extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
+extern const char wgsl_tile_64[], wgsl_tile_128[], wgsl_tile_256[];
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
@@ -122,6 +126,11 @@ static const char *const kv_sources[KV_COUNT][2] = {
     [KV_F32]  = {wgsl_kv_f32, wgsl_kv_unscaled},
     [KV_Q8_0] = {wgsl_kv_q8_0},
 };
+
+/* The shapes of attention_tile, by the largest heads that they take. */
+static const char *const tile_sources[KERNEL_COUNT] = {
+    [KERNEL_ATTENTION_TILE_64] = wgsl_tile_64, [KERNEL_ATTENTION_TILE_128] = wgsl_tile_128,
+    [KERNEL_ATTENTION_TILE_256] = wgsl_tile_256};
 
 static const char *const form_names[X_FORMS] = {
     [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits"};
@@ -275,6 +284,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         if (gather_forms[k->link]) add(&t, form_stores[gather_forms[k->link]]);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
+        add(&t, tile_sources[id]);
         add(&t, kv_sources[format][0]);
         add(&t, kv_sources[format][1]);
         add(&t, wgsl_half);

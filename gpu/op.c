@@ -379,20 +379,37 @@ static void merge(op_context o, x_form form, gpu_buffer y, gpu_buffer partial, g
                  sizeof dims, dims.heads * dims.head_dim / 32, dims.tokens, 1);
 }
 
+kernel_id op_attention_tile(uint32_t head_dim) {
+    return head_dim <= 64 ? KERNEL_ATTENTION_TILE_64
+         : head_dim <= 128 ? KERNEL_ATTENTION_TILE_128 : KERNEL_ATTENTION_TILE_256;
+}
+
+/* One token's heads are too few for a tile. */
+static kernel_id attention_kernel(op_context o, kv_format format,
+                                  const struct attention_dims *dims) {
+    kernel_id tile = op_attention_tile(dims->head_dim);
+    bool tiled = dims->tokens > 1 && dims->splits == 1 && o.programs->of[tile][format];
+    return tiled ? tile : KERNEL_ATTENTION;
+}
+
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims) {
     assert(attention_fits(dims.heads, dims.kv_heads, dims.head_dim));
     assert(dims.head_dim % kv_run(kv.format) == 0);
     assert(dims.splits > 0 && dims.splits <= ATTENTION_MAX_SPLITS);
     assert(dims.slots == dims.context || dims.window + dims.tokens - 1 <= dims.slots);
-    gpu_program p = program_of(o, KERNEL_ATTENTION, kv.format);
+    kernel_id kernel = attention_kernel(o, kv.format, &dims);
+    gpu_program p = program_of(o, kernel, kv.format);
+    uint32_t rows = kernel == KERNEL_ATTENTION_TILE_256 ? ATTENTION_TILE_256_ROWS
+                                                        : ATTENTION_TILE_ROWS;
+    uint32_t tile = kernel == KERNEL_ATTENTION ? 1 : rows / (dims.heads / dims.kv_heads);
     for (uint32_t first = 0; first < dims.kv_heads; first += kv.heads) {
         dims.kv_first = first;
         gpu_binding slab = kv_slab(kv, dims.kv_heads, first, &dims.kv_count);
         gpu_binding bindings[] = {whole(state), whole(vectors), whole(qkv), slab,
                                   whole(dims.splits > 1 ? partial : y)};
         gpu_dispatch(o.g, p, bindings, 5, &dims, sizeof dims, dims.kv_count, dims.splits,
-                     dims.tokens);
+                     ceil_div(dims.tokens, tile));
     }
     if (dims.splits == 1) return;
     merge(o, X_PLAIN, y, partial, state,

@@ -122,9 +122,12 @@ void op_combine(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer weights,
 /* kv_first and kv_count of dims are the operation's to fill. */
 void op_rope_kv(op_context o, kv_slabs kv, gpu_buffer state, gpu_buffer rope, gpu_buffer vectors,
                 gpu_buffer qkv, struct rope_kv_dims dims);
-/* partial is used when dims.splits > 1; dims as above */
+/* partial is used when dims.splits > 1; dims as above. Of several tokens by tiles of them, where
+ * that program is compiled. */
 void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, gpu_buffer state,
                   gpu_buffer vectors, gpu_buffer qkv, struct attention_dims dims);
+/* The kernel of tiles for heads of that size. */
+kernel_id op_attention_tile(uint32_t head_dim);
 /* Of one token: y is left in a form; dims as above, so too lane_bits and group. */
 void op_attention_token(op_context o, kv_slabs kv, x_form form, gpu_buffer y, gpu_buffer partial,
                         gpu_buffer state, gpu_buffer rope, gpu_buffer vectors, gpu_buffer qkv,

@@ -39,6 +39,7 @@ doppler *doppler_create(const doppler_options *options) {
     if (!d) return NULL;
     doppler_device device = options ? options->device : DOPPLER_DEVICE_CPU;
     d->is_cpu = device == DOPPLER_DEVICE_CPU;
+    d->now_ms = prepare_clock;
     d->g = create_device(device);
     d->device_name = copy_name(options && options->device_name ? options->device_name : "");
     if (!d->g || !d->device_name) {

@@ -17,6 +17,7 @@ struct doppler {
     gpu *g;                      /* owned */
     bool lost;
     bool is_cpu;
+    double (*now_ms)(void);      /* a clock that never goes back */
     op_programs programs;        /* compiled so far, shared by all models */
     uint8_t trust[KERNEL_COUNT][FORMAT_COUNT];     /* program_trust bits */
     doppler_tuning tuning;
@@ -101,6 +102,27 @@ typedef struct rope_table {
     float *scratch;              /* [ROPE_AHEAD, head_dim], owned */
 } rope_table;
 
+enum { PACE_PARTS = 2 };         /* in flight: one runs while the host hears of the one before */
+
+typedef struct pace_part { double submitted_ms; uint32_t dispatches; } pace_part;
+
+/* What pace.c has learned, and the step that is under way. */
+typedef struct pace {
+    double dispatch_ms;          /* of one dispatch of a step of learned_tokens, on average */
+    uint32_t learned_tokens;
+    uint32_t largest;            /* dispatches of a part so far; 0: nothing learned */
+    gpu_list list;
+    uint32_t tokens;             /* of the step */
+    uint32_t next, end;          /* dispatches of it that were not submitted yet */
+    pace_part parts[PACE_PARTS];
+    uint32_t launched, landed;   /* parts, in order */
+    double landed_ms;            /* when the last one ended */
+    gpu_readback readback;       /* behind the step; bytes 0: none */
+    doppler_status status;
+    doppler_done_fn done;
+    void *user;
+} pace;
+
 struct generation;
 struct logits_pass;
 struct trace_pass;
@@ -134,6 +156,7 @@ struct doppler_session {
     gpu_buffer *checkpoint_buffers;        /* [checkpoint_count, slabs of all sliding layers]:
                                             * [KV heads, 2, checkpoint_rows, head_dim] each */
     recorded chunk_list, last_list, decode_list;
+    pace pace;
     struct generation *generation;        /* running, owned; NULL when idle */
     struct logits_pass *logits_pass;      /* running, owned; NULL when idle */
     struct trace_pass *trace_pass;        /* running, owned; NULL when idle */
@@ -282,6 +305,17 @@ gpu_list session_step(doppler_session *s, recorded *r, uint32_t tokens, bool dec
                       bool penalize);
 /* Whether work may start; ids within the vocabulary, at most `context` of them. */
 doppler_status session_check(doppler_session *s, const uint32_t *ids, size_t count);
+
+/* ---- pace.c */
+
+/* Submits a step of a prompt in parts, one step at a time; done is called when all have ended,
+ * with what readback asks for. */
+void pace_submit(doppler_session *s, gpu_list list, uint32_t tokens, const gpu_readback *readback,
+                 doppler_done_fn done, void *user);
+/* Whether parts have not been submitted yet: nothing else may be. */
+bool pace_waits(const doppler_session *s);
+/* Leaves those out; the step ends with CANCELLED where there were any. */
+void pace_cancel(doppler_session *s);
 
 /* ---- generate.c, logits.c, trace.c */
 

@@ -21,6 +21,7 @@ typedef struct flight { uint32_t ids[FLIGHT_TOKENS], count; } flight;
 struct generation {
     doppler_session *s;
     uint32_t prompt_tokens, prefilled;     /* prefilled: of the prompt, submitted or cached */
+    uint32_t chunk_tokens;                 /* of these, those of the last step */
     uint32_t limit;                        /* most tokens to sample */
     bool context_bound;                    /* limit is the context's, not the caller's */
     uint32_t steps, accepted;              /* sampled: submitted, and delivered */
@@ -113,29 +114,36 @@ static void accept(struct generation *g, uint32_t id) {
     else if (g->accepted == g->limit) end(g, g->context_bound ? DOPPLER_CONTEXT_FULL : DOPPLER_OK);
 }
 
+/* A submit has ended badly, or it was a prompt's step that was cancelled halfway. */
+static void failed(struct generation *g, doppler_status status) {
+    if (status == DOPPLER_CANCELLED) g->prefilled -= g->chunk_tokens;
+    else fail(&g->s->model->d->error, status, "%s", gpu_message(g->s->model->d->g));
+    end(g, status);
+}
+
 static void flight_landed(doppler_status status, void *user) {
     struct generation *g = user;
     const flight *f = &g->flights[g->landed++ % FLIGHTS];
-    if (status) end(g, fail(&g->s->model->d->error, status, "%s", gpu_message(g->s->model->d->g)));
+    if (status) failed(g, status);
     for (uint32_t i = 0; i < f->count && !g->ended; i++) accept(g, f->ids[i]);
     advance(g);
 }
 
-/* Submits `count` steps of a list that ends by sampling, and reads their ids from the ring. */
-static void launch(struct generation *g, gpu_list list, uint32_t count) {
+/* Where the ids of `count` steps that end by sampling come from, and where they go. */
+static gpu_readback take_off(struct generation *g, uint32_t count) {
     flight *f = &g->flights[g->launched++ % FLIGHTS];
     f->count = count;
     gpu_readback ids = {g->s->buffers.ring, g->steps % RING_TOKENS * sizeof(uint32_t),
                         count * sizeof(uint32_t), f->ids};
     g->steps += count;
     kv_written(g->s, g->prompt_tokens + g->steps - 1);
-    gpu_submit(g->s->model->d->g, list, count, &ids, flight_landed, g);
+    return ids;
 }
 
 static void chunk_done(doppler_status status, void *user) {
     struct generation *g = user;
     g->chunk_running = false;
-    if (status) end(g, fail(&g->s->model->d->error, status, "%s", gpu_message(g->s->model->d->g)));
+    if (status) failed(g, status);
     advance(g);
 }
 
@@ -147,14 +155,17 @@ static void prefill(struct generation *g) {
     g->state.position = g->prefilled;
     session_write_step(s, &g->state, s->timeline + g->prefilled, tokens);
     g->prefilled += tokens;
+    g->chunk_tokens = tokens;
     kv_written(s, g->prefilled);
     if (tokens == left) {
-        launch(g, session_step(s, &s->last_list, tokens, false, (int)g->sampler, g->penalize), 1);
+        gpu_readback id = take_off(g, 1);
+        pace_submit(s, session_step(s, &s->last_list, tokens, false, (int)g->sampler, g->penalize),
+                    tokens, &id, flight_landed, g);
         return;
     }
     g->chunk_running = true;
-    gpu_submit(s->model->d->g, session_step(s, &s->chunk_list, tokens, false, -1, false), 1, NULL,
-               chunk_done, g);
+    pace_submit(s, session_step(s, &s->chunk_list, tokens, false, -1, false), tokens, NULL,
+                chunk_done, g);
 }
 
 /* Decode steps for one submit: within the ring's end and the limit. One at a time on the CPU,
@@ -172,7 +183,10 @@ static void decode(struct generation *g) {
     uint32_t steps = flight_steps(g);
     if (g->steps == 1) checkpoint_take(s, g->prompt_tokens);         /* for another try */
     rope_table_reach(s, g->prompt_tokens + g->steps - 1, steps);
-    launch(g, session_step(s, &s->decode_list, 1, true, (int)g->sampler, g->penalize), steps);
+    gpu_readback ids = take_off(g, steps);
+    gpu_submit(s->model->d->g,
+               session_step(s, &s->decode_list, 1, true, (int)g->sampler, g->penalize), steps, &ids,
+               flight_landed, g);
 }
 
 /* One arrow of the state machine: starts what can be started, or finishes. */
@@ -180,7 +194,8 @@ static void advance(struct generation *g) {
     doppler_session *s = g->s;
     if (g->cancelled) end(g, DOPPLER_CANCELLED);
     uint32_t flights = s->model->d->is_cpu ? 1 : FLIGHTS;
-    while (!g->ended && !g->chunk_running && g->launched - g->landed < flights) {
+    while (!g->ended && !g->chunk_running && !pace_waits(s) &&
+           g->launched - g->landed < flights) {
         if (g->prefilled < g->prompt_tokens) prefill(g);
         else if (g->steps < g->limit) decode(g);
         else if (g->launched == g->landed)
@@ -193,6 +208,7 @@ static void advance(struct generation *g) {
 bool generation_cancel(doppler_session *s) {
     if (!s->generation) return false;
     s->generation->cancelled = true;
+    pace_cancel(s);
     return true;
 }
 

@@ -34,8 +34,8 @@ static void finish(struct logits_pass *p, doppler_status status) {
 
 static bool failed(struct logits_pass *p, doppler_status status) {
     doppler *d = p->s->model->d;
-    if (status) fail(&d->error, status, "%s", gpu_message(d->g));
-    else if (p->cancelled) status = DOPPLER_CANCELLED;
+    if (p->cancelled && (!status || status == DOPPLER_CANCELLED)) status = DOPPLER_CANCELLED;
+    else if (status) fail(&d->error, status, "%s", gpu_message(d->g));
     if (status) finish(p, status);
     return status != DOPPLER_OK;
 }
@@ -99,6 +99,10 @@ static void write_targets(struct logits_pass *p) {
         gpu_write(g, s->buffers.targets, known * sizeof none, &none, sizeof none);
 }
 
+static void chunk_done(doppler_status status, void *user) {
+    if (!failed(user, status)) next_slice(user);
+}
+
 static void next_chunk(struct logits_pass *p) {
     doppler_session *s = p->s;
     uint32_t left = p->count - p->chunk_first;
@@ -110,8 +114,7 @@ static void next_chunk(struct logits_pass *p) {
     if (!p->logits) write_targets(p);
     gpu_list list = session_step(s, &s->chunk_list, p->chunk_tokens, p->chunk_tokens == 1, -1,
                                  false);
-    gpu_submit(s->model->d->g, list, 1, NULL, NULL, NULL);
-    next_slice(p);
+    pace_submit(s, list, p->chunk_tokens, NULL, chunk_done, p);
 }
 
 static void programs_done(doppler_status status, void *user) {
@@ -167,5 +170,6 @@ doppler_status doppler_score(doppler_session *s, const uint32_t *ids, size_t cou
 bool logits_cancel(doppler_session *s) {
     if (!s->logits_pass) return false;
     s->logits_pass->cancelled = true;
+    pace_cancel(s);
     return true;
 }

@@ -78,12 +78,13 @@ static doppler_status compile(doppler_session *s) {
     s->form = decode_form(s->model, s->precision);
     s->plain = !decode_exists(s);
     uint32_t head_dim = s->model->manifest.model.head_dim;
-    program_want wants[11 + KERNEL_COUNT * FORMAT_COUNT] = {
+    program_want wants[12 + KERNEL_COUNT * FORMAT_COUNT] = {
         {KERNEL_ROPE_KV, s->kv}, {KERNEL_ATTENTION, s->kv}, {KERNEL_ATTENTION_TOKEN, 0},
         {KERNEL_ATTENTION_MERGE, X_PLAIN}, {KERNEL_ATTENTION_MERGE, s->form},
-        {KERNEL_FORM, s->form}, {KERNEL_NORM_FORM, s->form}, {KERNEL_NORM_FORM_WIDE, s->form},
+        {op_attention_tile(head_dim), s->kv}, {KERNEL_FORM, s->form},
+        {KERNEL_NORM_FORM, s->form}, {KERNEL_NORM_FORM_WIDE, s->form},
         {op_gather_kernel(s->form), s->model->weights.embedding.format}};
-    size_t count = 9;
+    size_t count = 10;
     if (attention_token_fits(s->kv, head_dim) && head_dim >= 64) {
         wants[count++] = (program_want){KERNEL_ATTENTION_LANES, lanes_format(head_dim, X_F32)};
         wants[count++] = (program_want){KERNEL_ATTENTION_WHOLE, lanes_format(head_dim, s->form)};

@@ -1,5 +1,5 @@
-/* attention.c - twin of gpu/wgsl/attention.wgsl: softmax over tiles of keys with a running maximum
- * (Dao et al. 2022, algorithm 1).
+/* attention.c - twin of gpu/wgsl/attention.wgsl and attention_tile.wgsl: softmax over tiles of keys
+ * with a running maximum (Dao et al. 2022, algorithm 1).
  *
  * A tile of K and V is converted to f32 once and serves a block of tokens and all query heads of
  * its KV head; their sums are accumulated in the output buffer itself. */
@@ -149,3 +149,5 @@ void twin_attention(const gpu_call *call) {
                 block_end(&b);
             }
 }
+
+void twin_attention_tile(const gpu_call *call) { twin_attention(call); }

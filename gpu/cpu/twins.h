@@ -14,6 +14,7 @@ void twin_matmul_packed(const gpu_call *call);
 void twin_matmul_few_packed(const gpu_call *call);
 void twin_rope_kv(const gpu_call *call);
 void twin_attention(const gpu_call *call);
+void twin_attention_tile(const gpu_call *call);
 void twin_attention_merge(const gpu_call *call);
 void twin_act_mul(const gpu_call *call);
 void twin_route(const gpu_call *call);

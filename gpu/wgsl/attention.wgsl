@@ -16,7 +16,7 @@
 //   5        dims     uniform
 //
 // Dispatch: kv_count, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
-// which supplies kv_load4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
+// which supplies kv_raw4() and kv_value4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
 // maximum (Dao et al. 2022, algorithm 1); a tile costs two barriers and three phases, in which a
 // thread is
 //   scores   one key and four heads: K is read once for each four heads
@@ -190,6 +190,8 @@ fn score4(key: u32, h: u32, heads: u32, quads: u32) -> vec4f {
     for (; i < quads; i++) { s += dots(q + i, kv_load4(key, i)); }
     return s;
 }
+
+fn kv_load4(row: u32, quad: u32) -> vec4f { return kv_value4(kv_raw4(row, quad), quad); }
 
 fn dots(q: vec4u, k: vec4f) -> vec4f {
     return vec4f(dot(query[q.x], k), dot(query[q.y], k), dot(query[q.z], k), dot(query[q.w], k));

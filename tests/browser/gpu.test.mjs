@@ -114,6 +114,17 @@ describe('gpu.js', { skip }, () => {
         assert.deepEqual((await caller.submit(list, 5, [b, 4])).words, [55, 55, 55, 55]);
     });
 
+    it('a_part_of_a_list_is_submitted', async () => {
+        const program = await addProgram(caller);
+        const [b] = await buffers(caller, 16);
+        const list = caller.record([1, 10, 100, 1000].map((n) => (
+            { program, bindings: [[b, 0, 16]], dims: [n, 4] })));
+        const { dispatches } = caller.host.counters;
+        assert.deepEqual((await caller.submit(list, 1, [b, 1], 1, 2)).words, [110]);
+        assert.deepEqual((await caller.submit(list, 1, [b, 1], 3, 1)).words, [1110]);
+        assert.equal(caller.host.counters.dispatches - dispatches, 3);
+    });
+
     it('a_wrong_program_is_named_with_its_line', async () => {
         const wrong = caller.program({ ...ADD, label: 'matvec q4_k',
             sources: ['fn ok() {}\nfn bad() { let x = nonsense; }\n'] });

@@ -121,6 +121,8 @@ export class GpuCaller {
         return { handle, done };
     }
 
+    #counts = new Map();
+
     /** dispatches: {program, bindings: [[buffer, offset, bytes]], dims: words, groups} */
     record(dispatches) {
         const list = this.#handle++;
@@ -137,13 +139,14 @@ export class GpuCaller {
             this.gpu.dispatch(SELF, program, at, bindings.length, words, dimsBytes, ...groups);
         }
         this.gpu.record_end(SELF, list);
+        this.#counts.set(list, dispatches.length);
         return list;
     }
 
     /** read: [buffer, words] or nothing. */
-    async submit(list, repeat = 1, read = null) {
+    async submit(list, repeat = 1, read = null, first = 0, count = this.#counts.get(list)) {
         const readback = read && this.#readback(read[0], read[1], 0);
-        const result = await this.#wait((id) => this.gpu.submit(SELF, list, repeat,
+        const result = await this.#wait((id) => this.gpu.submit(SELF, list, first, count, repeat,
             readback?.at ?? 0, id, 0));
         return { ...result, words: readback?.words() };
     }

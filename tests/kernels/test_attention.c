@@ -54,6 +54,7 @@ typedef struct attention_case {
     bool token, norm;                        /* attention_token; that normalizes, too */
     bool lanes;                              /* by subgroups, where there are any; y as X_F32 */
     uint32_t gain;                           /* of q, then of k: elements of vectors */
+    bool untiled;                            /* attention, where attention_tile would be taken */
 } attention_case;
 
 enum { STATE, VECTORS, QKV, OUT, PARTIAL, KV, MAX_SLABS = GPU_MAX_BINDINGS - KV };
@@ -74,6 +75,7 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
         memset(some.of[KERNEL_ATTENTION_LANES], 0, sizeof some.of[0]);
         memset(some.of[KERNEL_ATTENTION_WHOLE], 0, sizeof some.of[0]);
     }
+    if (a->untiled) some.of[op_attention_tile(d->head_dim)][a->format] = 0;
     o.programs = &some;
     if (a->token)
         op_attention_token(o, (kv_slabs){a->format, a->slab, b + KV}, form_of(a), b[OUT],
@@ -234,13 +236,17 @@ enum {
     TOKENS = 2 * (sizeof tokens / sizeof *tokens), LANES = sizeof by_lanes / sizeof *by_lanes
 };
 
+/* Every shape in each format, by tiles where it has several tokens; by attention in f16. */
+enum { FORMATS = KV_COUNT + 1 };
+
 static void make(uint32_t index, kernel_case *c) {
-    bool token = index >= SHAPES * KV_COUNT;
-    uint32_t nth = index - SHAPES * KV_COUNT;
+    bool token = index >= SHAPES * FORMATS;
+    uint32_t nth = index - SHAPES * FORMATS;
     bool lanes = token && nth >= TOKENS;
     const struct shape *s = lanes ? &tokens[by_lanes[nth - TOKENS]]
-                          : token ? &tokens[nth / 2] : &shapes[index / KV_COUNT];
-    kv_format format = token ? KV_F16 : (kv_format)(index % KV_COUNT);
+                          : token ? &tokens[nth / 2] : &shapes[index / FORMATS];
+    bool untiled = !token && index % FORMATS == KV_COUNT;
+    kv_format format = token || untiled ? KV_F16 : (kv_format)(index % FORMATS);
     uint32_t head_dim = kv_test_head_dim(format, s->head_dim);
     uint64_t seed = 1000 + index;
     uint32_t heads = s->kv_heads * s->group, rows = heads + 2 * s->kv_heads;
@@ -254,7 +260,7 @@ static void make(uint32_t index, kernel_case *c) {
                  .sinks = s->sink != 0 ? 3 : OP_NO_BIAS,
                  .scale = s->spread / sqrtf((float)head_dim)},
         .format = format, .position = s->position, .slab = s->slab ? s->slab : s->kv_heads,
-        .token = token, .norm = token && nth % 2, .lanes = lanes};
+        .token = token, .norm = token && nth % 2, .lanes = lanes, .untiled = untiled};
     uint32_t first_sink = token ? head_dim + 3 : 3;
     a->gain = first_sink + heads;
     if (s->sink != 0) a->dims.sinks = first_sink;
@@ -287,10 +293,11 @@ static void make(uint32_t index, kernel_case *c) {
     snprintf(c->name, sizeof c->name,
              "attention%s%s %s %ux%u heads of %u, %u tokens at %u, %u splits, "
              "%u of %u%s, sinks %g, by %u",
-             token ? a->lanes ? "_token by lanes" : "_token" : "", a->norm ? " normed" : "",
+             lanes ? "_token by lanes" : token ? "_token" : untiled ? " untiled" : "",
+             a->norm ? " normed" : "",
              kv_names[format], s->kv_heads, s->group, head_dim,
              s->tokens, s->position, s->splits, a->dims.window, a->dims.slots,
              s->spread > 100 ? ", spread" : "", s->sink, a->slab);
 }
 
-const kernel_suite suite_attention = {"attention", SHAPES * KV_COUNT + TOKENS + LANES, make};
+const kernel_suite suite_attention = {"attention", SHAPES * FORMATS + TOKENS + LANES, make};

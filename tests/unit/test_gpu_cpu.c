@@ -111,6 +111,22 @@ static void calls_take_effect_in_their_order(void **state) {
     assert_true(first == 7 && second == 201);
 }
 
+/* Of y = 2 y + x with x = 1, recorded `count` times; 0 -> 1 -> 3 -> 7. */
+static void a_part_of_a_list_is_submitted(void **state) {
+    rig *r = *state;
+    counter done = {0};
+    float y[2] = {-1, -1};
+    gpu_list list = record_axpy(r, 2, 3);
+    write_all(r, X, 1);
+    gpu_submit_part(r->g, list, 0, 1, NULL, NULL, NULL);
+    gpu_submit_part(r->g, list, 2, 1, &(gpu_readback){r->buffer[Y], 4, 4, &y[0]}, count, &done);
+    gpu_submit_part(r->g, list, 3, 0, NULL, count, &done);
+    gpu_submit_part(r->g, list, 1, 1, &(gpu_readback){r->buffer[Y], 4, 4, &y[1]}, count, &done);
+    poll_all(r->g);
+    assert_int_equal(done.calls, 3);
+    assert_true(y[0] == 3 && y[1] == 7);
+}
+
 static void callbacks_wait_for_poll_one_at_a_time(void **state) {
     rig *r = *state;
     counter done = {0};
@@ -258,7 +274,7 @@ int main(void) {
         TEST(buffers_start_as_zeros_and_aligned),
         TEST(calls_take_effect_in_their_order),
         TEST(callbacks_wait_for_poll_one_at_a_time),
-        TEST(callbacks_may_submit),
+        TEST(a_part_of_a_list_is_submitted), TEST(callbacks_may_submit),
         TEST(destroyed_lists_and_buffers_finish_their_work_first),
         TEST(twins_are_told_grid_format_and_bound_bytes),
         TEST(a_plan_that_does_not_fit_is_given_back_whole),

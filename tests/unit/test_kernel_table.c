@@ -112,9 +112,16 @@ static uint32_t constant(kernel_id id, const char *name) {
     return (uint32_t)strtoul(at + strlen(text), NULL, 10);
 }
 
+static uint32_t tile_rows(kernel_id id) {
+    return constant(id, "WG") / constant(id, "COLUMNS") * 4 * constant(id, "ROW_QUADS");
+}
+
 static void grids_and_kernels_agree_on_shapes(void **state) {
     (void)state;
     assert_int_equal(constant(KERNEL_GATHER, "WG"), GATHER_THREADS);
+    assert_int_equal(tile_rows(KERNEL_ATTENTION_TILE_64), ATTENTION_TILE_ROWS);
+    assert_int_equal(tile_rows(KERNEL_ATTENTION_TILE_128), ATTENTION_TILE_ROWS);
+    assert_int_equal(tile_rows(KERNEL_ATTENTION_TILE_256), ATTENTION_TILE_256_ROWS);
     assert_int_equal(constant(KERNEL_MATVEC, "WG"), MATVEC_THREADS);
     assert_int_equal(constant(KERNEL_MATVEC, "ROWS"), MATVEC_ROWS);
     assert_int_equal(constant(KERNEL_MATMUL, "ROWS"), MATMUL_ROWS);

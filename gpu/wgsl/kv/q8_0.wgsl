@@ -16,10 +16,15 @@ fn kv_scale_word(row: u32, quad: u32) -> u32 {
     return plane + row * ((dims.head_dim + 63u) / 64u) + quad / 16u;
 }
 
-fn kv_load4(row: u32, quad: u32) -> vec4f {
-    let word = kv[row * (dims.head_dim / 4u) + quad];
-    let d = half_to_float((kv[kv_scale_word(row, quad)] >> (2u * (quad & 8u))) & 0xFFFFu);
-    return d * vec4f(bitcast<vec4i>(vec4u(word) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
+alias KvRaw = vec2u;                 // four int8; the scale's word
+
+fn kv_raw4(row: u32, quad: u32) -> KvRaw {
+    return KvRaw(kv[row * (dims.head_dim / 4u) + quad], kv[kv_scale_word(row, quad)]);
+}
+
+fn kv_value4(raw: KvRaw, quad: u32) -> vec4f {
+    let d = half_to_float((raw.y >> (2u * (quad & 8u))) & 0xFFFFu);
+    return d * vec4f(bitcast<vec4i>(vec4u(raw.x) << vec4u(24u, 16u, 8u, 0u)) >> vec4u(24u));
 }
 
 fn kv_scale_bits(largest: f32) -> u32 { return halves(vec4f(largest / 127.0)).x; }
