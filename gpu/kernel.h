@@ -13,6 +13,9 @@ typedef enum kernel_id {
     KERNEL_FORM, KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS,
     KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_STAGED,
     KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_LINEAR_EXPERTS, KERNEL_LINEAR_EXPERTS_WIDE, KERNEL_LINEAR_EXPERTS_DIGITS,
+    KERNEL_LINEAR_EXPERTS_DIGITS_WIDE, KERNEL_LINEAR_EXPERTS_PACKED,
+    KERNEL_LINEAR_EXPERTS_PACKED_WIDE, KERNEL_ROUTER,
     KERNEL_MATMUL_LARGE, KERNEL_MATMUL_FEW, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE,
     KERNEL_MATMUL_FEW_PACKED,
     KERNEL_COUNT
@@ -30,16 +33,19 @@ enum {
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
     LINEAR_WIDE_THREADS = 512, LINEAR_STAGED_BYTES = 24576,  /* of workgroup memory */
+    EXPERTS_WIDE_THREADS = 1024,
     FORM_RUNS = 8                /* of a workgroup */
 };
 
 /* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl,
- * LINK_PROJECT_PACKED: and the format as bytes), a KV format, logits.wgsl, key.wgsl,
- * activation.wgsl, a form's store, half.wgsl, or all that a linear program is made of. */
+ * LINK_PROJECT_PACKED: and the format as bytes), a KV format, logits.wgsl, choice.wgsl,
+ * activation.wgsl, a form's store, half.wgsl, or all that a linear program is made of, of one matrix
+ * or of experts'. */
 typedef enum kernel_link {
-    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS, LINK_KEYS,
+    LINK_NOTHING, LINK_WEIGHTS, LINK_PROJECT, LINK_PROJECT_PACKED, LINK_KV, LINK_LOGITS,
+    LINK_CHOICE,
     LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LINEAR, LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED,
-    LINK_COUNT
+    LINK_EXPERTS, LINK_EXPERTS_DIGITS, LINK_EXPERTS_PACKED, LINK_COUNT
 } kernel_link;
 
 typedef struct kernel {
@@ -62,8 +68,11 @@ uint32_t kv_run(kv_format format);
 uint32_t kernel_formats(kernel_id id);
 /* How a kind of linear has its x; X_PLAIN: other kernels. */
 x_form kernel_form(kernel_id id);
+/* Whether it is a kind of linear for experts' matrices. */
+bool kernel_has_experts(kernel_id id);
 /* Whether there is such a program on a device: packed x and digits are for weights of at most 8
- * bits and need GPU_PACKED_DOT, wide and staged ones workgroups of LINEAR_WIDE_THREADS. */
+ * bits and need GPU_PACKED_DOT, wide and staged ones workgroups of LINEAR_WIDE_THREADS or, of
+ * experts, EXPERTS_WIDE_THREADS and GPU_SUBGROUPS. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
 /* The kernel that id is a variant of, for the same work with the same dims and bindings: itself for
  * one that is not. */
