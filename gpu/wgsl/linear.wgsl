@@ -72,6 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let works = t < 8u && r < dims.rows;
     var gain = vec4f(1.0);
     var bias = vec4f();
+    var second_bias = vec4f();
     var v = vec4f();
     if (works) {                                         // asked for early: it takes a while
         if ((dims.flags & GAIN) != 0u) { gain = vector4(dims.gain + r); }
@@ -81,13 +82,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     x_begin(t);
     part_begin(t, group.z);
-    if (works && (dims.flags & BIAS) != 0u) { bias = part_bias(r); }
+    if (works && (dims.flags & BIAS) != 0u) {
+        bias = part_bias(r);
+        if (is_act) { second_bias = part_bias(dims.up + r); }
+    }
     var sums: array<f32, VALUES>;
     let lanes = part_lanes(team);                        // threads of a part's
     for (var part = part_of(t % team, lanes); part < part_count(); part += part_step(team)) {
         let w = base + part_row(part);
         let x_piece = part_piece(part);
-        for (var i = part_lane(t % team, lanes); i < pieces; i += lanes) {
+        let lane = part_lane(t % team, lanes);
+        for (var j = 0u; j < R; j++) { sums[j] += part_sum_bias(part, lane, w + min(row + j, last)); }
+        for (var i = lane; i < pieces; i += lanes) {
             var piece = piece_load(x_piece + i);
             for (var j = 0u; j < R; j++) { sums[j] += piece_dot(w + min(row + j, last), i, &piece); }
             if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
@@ -101,8 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let scale = select(1.0, norm, (dims.flags & NORM) != 0u);
         v += scale * dots4(4u * t) + bias;
         if (is_act) {
-            var second = scale * dots4(ROWS + 4u * t);
-            if ((dims.flags & BIAS) != 0u) { second += part_bias(dims.up + r); }
+            let second = scale * dots4(ROWS + 4u * t) + second_bias;
             v = activate(dims.activation, v, second, dims.limit) * part_share();
         }
         for (var i = 0u; i < 4u; i++) {

@@ -10,6 +10,7 @@ fn part_step(team: u32) -> u32 { return 1u; }
 fn part_row(part: u32) -> u32 { return 0u; }
 fn part_piece(part: u32) -> u32 { return 0u; }
 fn part_bias(r: u32) -> vec4f { return vector4(dims.bias + r); }
+fn part_sum_bias(part: u32, lane: u32, row: u32) -> f32 { return 0.0; }
 fn part_share() -> f32 { return 1.0; }
 fn part_run() -> u32 { return 0u; }
 fn part_out_k() -> u32 { return dims.out_k; }

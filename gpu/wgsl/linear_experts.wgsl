@@ -44,14 +44,16 @@ fn part_row(part: u32) -> u32 {
 // First piece of a part's x.
 fn part_piece(part: u32) -> u32 { return piece_of_group(part * ((dims.k + 255u) / 256u)); }
 
-// Of rows r .. r + 3.
+// Of rows r .. r + 3; where parts are added up it is each part's own.
 fn part_bias(r: u32) -> vec4f {
-    if (part_is_one()) { return vector4(dims.bias + part_row(0u) + r); }
-    var sum = vec4f();
-    for (var s = 0u; s < dims.used; s++) {
-        sum += choice_share(s, dims.used) * vector4(dims.bias + part_row(s) + r);
-    }
-    return sum;
+    if (!part_is_one()) { return vec4f(); }
+    return vector4(dims.bias + part_row(0u) + r);
+}
+
+// Of a row of W, from the first of a part's threads.
+fn part_sum_bias(part: u32, lane: u32, row: u32) -> f32 {
+    if (part_is_one() || lane > 0u || (dims.flags & BIAS) == 0u) { return 0.0; }
+    return choice_share(part, dims.used) * vectors[dims.bias + row];
 }
 
 // What v is multiplied by, with ACT.
