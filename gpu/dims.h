@@ -39,7 +39,7 @@ enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
 
 /* matvec and matmul: y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[m, r, i]
  * x[t / share, i] (+ BIAS: vectors[bias + m * rows + r]), t < tokens.  k % 32 == 0.
- * Dense: m = 0, matrices = share = 1, and matvec has one token. With EXPERTS the rows of y are the
+ * Dense: m = 0, matrices = share = 1. With EXPERTS the rows of y are the
  * slots, used to a token, m is the slot's expert - first_matrix, and slots with m >= matrices are
  * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
  * slot; for matmul what expert_tiles writes, order = 3 tiles.
@@ -89,12 +89,14 @@ struct gather_form_dims { uint32_t rows, k, first, gain; float scale; };
  * bindings: y [dim] r, vectors f32 r, x [dim] w, out: a form of [dim] w. Not plain. grid: 1. */
 struct norm_form_dims { uint32_t dim, gain, next_gain; float eps; };
 
-/* linear: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r < rows, where s is 1 or, with
+/* linear, and linear_experts below: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r <
+ * rows, where s is 1 or, with
  * NORM, 1 / sqrt(sum of x's squares / k + eps);
  * v[r] = d[r], with ACT act(d[r]) * d[up + r], with ADD d[r] + y[y_first + r];
  * y[y_first + r] = v[r], not with ACT;
  * with FORM out = form(v * (GAIN: vectors[gain + r])), from element y_first of out_k on.
  * bindings: weights [*, k] r, x: a form of [k] r, vectors f32 r, y w, out w.
+ * activation, limit: of ACT, as act_mul's. experts, used: 0.
  * with FORM y_first % 32 == 0, and the rows end where out does or at a multiple of 32. */
 enum {
     LINEAR_NORM = 1, LINEAR_BIAS = 2, LINEAR_ACT = 4, LINEAR_ADD = 8, LINEAR_FORM = 16,
@@ -102,8 +104,23 @@ enum {
 };
 struct linear_dims {
     uint32_t rows, k, y_first, out_k, up, bias, gain, activation, flags;
-    float eps;
+    float eps, limit;
+    uint32_t experts, used;
 };
+
+/* linear_experts: the same for the experts of one token, chosen as route does; p: their weights.
+ * W and what BIAS adds are [experts, rows of one, ..], rows of one being 2 rows with ACT, else rows.
+ * With ACT, y untouched: out[s, :] = form(p[s] v) of expert s of the token, s < used, s the grid's
+ * z; rows of out are padded to whole groups of eight runs. Without: x is such a form [used, k],
+ * d[r] = sum over s, in this order, of (W[e_s] x[s, :] (+ p[s] bias)). NORM belongs to ACT.
+ * bindings: linear's, and logits [experts] r behind. */
+
+/* router: y[e] = sum_i W[e, i] vectors[gain + i] x[i] / sqrt(mean of x^2 + eps) (+ BIAS:
+ * vectors[bias + e]).
+ * bindings: weights [*, k] r, x [k] r, vectors f32 r, y [experts] w. grid: experts. gain % 4 == 0,
+ * k % 32 == 0. */
+enum { ROUTER_BIAS = 1 };
+struct router_dims { uint32_t k, gain, bias, flags; float eps; };
 
 /* route: the `used` largest of each token's router logits (ties: the lower index first; NaN counts
  * as -infinity), largest first, and the softmax over them.

@@ -53,6 +53,12 @@ static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
 
 /* ---- matrices */
 
+/* One that the device binds at once. */
+static gpu_binding whole_matrix(const matrix *w) {
+    return (gpu_binding){w->buffer, w->offset_bytes,
+                         w->rows * format_row_bytes(w->format, w->cols)};
+}
+
 /* Rows [first, first + rows) of a matrix, within the binding limit. */
 typedef struct slab { uint32_t first, rows; gpu_binding binding; } slab;
 
@@ -179,6 +185,17 @@ void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_firs
     }
 }
 
+void op_project_each(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, uint32_t tokens,
+                     gpu_buffer vectors, uint32_t bias) {
+    assert(tokens > 0 && op_binds(o.g, w));
+    const struct project_dims dims = {
+        .rows = w->rows, .k = w->cols, .tokens = tokens, .y_stride = w->rows,
+        .bias = bias == OP_NO_BIAS ? 0 : bias, .flags = bias == OP_NO_BIAS ? 0 : PROJECT_BIAS,
+        .matrices = 1, .share = 1};
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(vectors), whole(y)};
+    project_slab(o, KERNEL_MATVEC, w->format, bindings, &dims);
+}
+
 /* ---- decode steps */
 
 /* So many workgroups, as two dimensions of a grid. */
@@ -227,6 +244,16 @@ static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
                   (op_shape){w->format, w->rows, w->cols, 1});
 }
 
+/* The same for experts, of which so many workgroups go through one dispatch. */
+static kernel_id experts_kernel(op_context o, x_form form, const matrix *w, uint32_t groups) {
+    enum { WIDE_GROUPS = 256 };
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR_EXPERTS, KERNEL_LINEAR_EXPERTS_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_EXPERTS_DIGITS, KERNEL_LINEAR_EXPERTS_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_EXPERTS_PACKED, KERNEL_LINEAR_EXPERTS_PACKED_WIDE}};
+    return choose(o, ids[form][groups < WIDE_GROUPS], (op_shape){w->format, w->rows, w->cols, 1});
+}
+
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims) {
     bool act = dims.flags & LINEAR_ACT;
@@ -248,6 +275,30 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
 }
 
 /* ---- experts */
+
+void op_linear_experts(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                       gpu_buffer x, gpu_buffer vectors, gpu_buffer logits,
+                       struct linear_dims dims) {
+    bool act = dims.flags & LINEAR_ACT;
+    assert(dims.k == w->cols && dims.experts * dims.rows * (act ? 2 : 1) == w->rows);
+    assert(form != X_PLAIN && op_binds(o.g, w) && (!act || dims.up == dims.rows));
+    assert(dims.experts <= ROUTE_MAX_EXPERTS && dims.used <= ROUTE_MAX_USED);
+    assert(dims.used > 0 && dims.used <= dims.experts);
+    uint32_t groups = ceil_div(dims.rows, LINEAR_ROWS), deep = act ? dims.used : 1, across, down;
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(y), whole(out),
+                              whole(logits)};
+    spread(o, groups, &across, &down);
+    gpu_dispatch(o.g, program_of(o, experts_kernel(o, form, w, groups * deep), w->format), bindings,
+                 6, &dims, sizeof dims, across, down, deep);
+}
+
+void op_router(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, gpu_buffer vectors,
+               struct router_dims dims) {
+    assert(dims.k == w->cols && dims.k % 32 == 0 && dims.gain % 4 == 0 && op_binds(o.g, w));
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ROUTER, w->format), bindings, 4, &dims, sizeof dims,
+                 w->rows, 1, 1);
+}
 
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims) {

@@ -84,8 +84,22 @@ void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_firs
                    uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
                    gpu_buffer vectors, uint32_t bias, bool add);
 
+/* y [tokens, w->rows] = W x + bias, a token at a time by matvec: for matrices of so few rows that
+ * tiles would leave most of a GPU idle, which the device binds at once. */
+void op_project_each(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, uint32_t tokens,
+                     gpu_buffer vectors, uint32_t bias);
+
 /* ---- mixture of experts: a token goes through `used` of them, one a slot */
 
+/* y [w->rows]: the router's logits of one token, its norm included. */
+void op_router(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, gpu_buffer vectors,
+               struct router_dims dims);
+/* One token through the experts that its logits [dims.experts] choose: with LINEAR_ACT out = a form
+ * [used, rows], else y, out as op_linear's of their sum, x being such a form. w: [experts, rows of
+ * one, k], which the device binds at once. */
+void op_linear_experts(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                       gpu_buffer x, gpu_buffer vectors, gpu_buffer logits,
+                       struct linear_dims dims);
 /* ids, weights [tokens, used]: the experts of each token and their shares, by logits [tokens,
  * experts]. */
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
@@ -146,7 +160,7 @@ void op_norm_form(op_context o, x_form form, gpu_buffer x, gpu_buffer out, gpu_b
  * are w's, with LINEAR_ACT half its rows; y_first, bias and gain are of w's first row. */
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims);
-/* Whether a device binds all of w at once: LINEAR_ACT needs that. */
+/* Whether a device binds all of w at once: LINEAR_ACT and experts need that. */
 bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);

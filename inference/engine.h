@@ -40,6 +40,7 @@ struct doppler_model {
     bool allocated;              /* or on its way to be */
     uint32_t formats;            /* a bit for each weight_format of its matrices */
     uint32_t linear_formats;     /* of those that decode.c reads by linear */
+    uint32_t expert_formats;     /* and by linear_experts */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -70,7 +71,8 @@ typedef struct session_buffers {
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
                                   * also [chunk, dim] packed */
     gpu_buffer attended_form;    /* [heads * head_dim], the same */
-    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot */
+    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot; of one token's
+                                  * experts each is padded to whole groups of eight runs */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -256,6 +258,10 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
 x_form decode_form(const doppler_model *m, doppler_precision precision);
 /* The kind of linear, and its variants, that read x so. */
 kernel_id decode_kernel(x_form form);
+/* The same for experts. */
+kernel_id experts_kernel(x_form form);
+/* Whether a layer's experts go through linear_experts, else through moe.c. */
+bool decode_folds_experts(const doppler_model *m, uint32_t layer);
 void decode_layers(const doppler_session *s);
 /* logits [1, vocab] of the token that decode_layers has read */
 void decode_head(const doppler_session *s);

@@ -48,8 +48,8 @@ static void route(const doppler_session *s, x_form form, uint32_t layer, uint32_
     const projection *router = &s->model->weights.layers[layer].router;
     const session_buffers *b = &s->buffers;
     uint32_t used = m->experts_used;
-    op_project(session_ops(s), X_PLAIN, b->router, 0, m->experts, &router->part[0], b->normed, tokens,
-               s->model->weights.vectors, router->bias[0], false);
+    op_project_each(session_ops(s), b->router, &router->part[0], b->normed, tokens,
+                    s->model->weights.vectors, router->bias[0]);
     mark(s, "router", layer, b->router, tokens, m->experts, false);
     op_route(session_ops(s), b->experts, b->expert_weights, b->router, tokens,
              (struct route_dims){m->experts, used});

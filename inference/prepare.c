@@ -17,8 +17,10 @@ double prepare_clock(void) {
 /* Whether decode.c finds its programs. */
 static bool decode_exists(const doppler_session *s) {
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (s->model->linear_formats & 1u << f &&
-            !program_exists_any(s->model->d, decode_kernel(s->form), f))
+        if ((s->model->linear_formats & 1u << f &&
+             !program_exists_any(s->model->d, decode_kernel(s->form), f)) ||
+            (s->model->expert_formats & 1u << f &&
+             !program_exists_any(s->model->d, experts_kernel(s->form), f)))
             return false;
     return true;
 }
@@ -34,6 +36,8 @@ static bool wants_program(const doppler_session *s, kernel_id id, uint32_t forma
     bool wanted = false;
     if (base == decode_kernel(s->form))
         wanted = !s->plain && s->model->linear_formats & 1u << format;
+    if (base == experts_kernel(s->form))
+        wanted = !s->plain && s->model->expert_formats & 1u << format;
     if (base == KERNEL_MATMUL_PACKED) wanted = session_packs(s, (weight_format)format);
     return wanted && program_exists(s->model->d, id, format);
 }

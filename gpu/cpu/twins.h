@@ -34,5 +34,9 @@ void twin_attention_whole(const gpu_call *call);
 void twin_linear(const gpu_call *call);
 void twin_linear_packed(const gpu_call *call);
 void twin_linear_digits(const gpu_call *call);
+void twin_linear_experts(const gpu_call *call);
+void twin_linear_experts_packed(const gpu_call *call);
+void twin_linear_experts_digits(const gpu_call *call);
+void twin_router(const gpu_call *call);
 
 #endif

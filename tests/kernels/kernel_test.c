@@ -13,7 +13,7 @@ static const kernel_suite *const suites[] = {
     &suite_matmul_packed, &suite_rope_kv,
     &suite_attention, &suite_act_mul, &suite_route, &suite_expert_tiles, &suite_combine,
     &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_norm_form,
-    &suite_gather_form, &suite_linear,
+    &suite_gather_form, &suite_linear, &suite_router,
 };
 enum { SUITES = sizeof suites / sizeof *suites, MAX_PROGRAMS = KERNEL_COUNT * FORMAT_COUNT };
 

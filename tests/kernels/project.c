@@ -89,6 +89,8 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     } else if (p->kernel) {
         op_project_by(o, p->kernel, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens,
                       b[VECTORS], bias, p->add);
+    } else if (p->each) {
+        op_project_each(o, b[Y], &w, b[X], p->tokens, b[VECTORS], bias);
     } else {
         op_project(o, p->form, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens, b[VECTORS],
                    bias, p->add);
