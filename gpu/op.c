@@ -228,18 +228,20 @@ bool op_binds(const gpu *g, const matrix *w) {
 }
 
 /* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
- * other would fill a GPU, and always where x takes many registers; of these, x staged where rows are
- * long and decoding them leaves the time. */
+ * other would fill a GPU; x staged where there are fewer yet, rows are long and decoding them leaves
+ * the time. */
 static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
                                const struct linear_dims *dims) {
-    enum { WIDE_GROUPS = 256, STAGED_K = 8192 };
+    enum { WIDE_GROUPS = 256, STAGED_GROUPS = 128, STAGED_K = 4096 };
     static const kernel_id ids[X_FORMS][3] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
         [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
                       KERNEL_LINEAR_PACKED_STAGED}};
-    bool few = form == X_DIGITS || ceil_div(dims->rows, LINEAR_ROWS) <= WIDE_GROUPS;
-    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && !(dims->flags & LINEAR_ACT);
+    uint32_t groups = ceil_div(dims->rows, LINEAR_ROWS);
+    bool few = groups <= WIDE_GROUPS;
+    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && groups <= STAGED_GROUPS &&
+                  !(dims->flags & LINEAR_ACT);
     return choose(o, ids[form][few + (few && staged)],
                   (op_shape){w->format, w->rows, w->cols, 1});
 }

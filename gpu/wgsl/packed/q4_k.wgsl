@@ -15,8 +15,9 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let header = weights[block];
     let a = weights[block + 1u + r];
     let b = weights[block + 2u + r];
-    let low = k_scales(header, r);
-    let high = k_scales(header, r + 1u);
+    let d = k_scales_pair(header, r);
+    let low = d.xy;
+    let high = d.zw;
     let nibbles = vec4u(0x0F0F0F0Fu);
     let s = (*piece).s[0];
     let t = (*piece).s[1];
