@@ -33,8 +33,10 @@ static matrix copy_of(const matrices *m, uint32_t i) {
 
 static op_context ops(const matrices *m) { return (op_context){m->b->d->g, &m->b->d->programs}; }
 
+/* Of one matrix: experts' are several. */
 static bool is_projection(kernel_id id) {
     kernel_link link = kernels[id].link;
+    if (strstr(kernels[id].name, "experts")) return false;
     return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || kernel_form(id) != X_PLAIN;
 }
 
