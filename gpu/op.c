@@ -270,9 +270,9 @@ uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
     return 3 * expert_tile_count(slots, experts, MATMUL_FEW_TOKENS) + slots;
 }
 
-/* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
- * part: measured on an H200, 4 to 5 of 32 experts and 7 of 8. */
-enum { EXPERTS_MATVEC_SLOTS = 3 };
+/* Slots for each expert up to which matvec is faster than tiles of few: on an H200 these take 1.7
+ * times as long for one to four of an expert as matvec for one. */
+enum { EXPERTS_MATVEC_SLOTS = 1 };
 
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
     return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
