@@ -11,7 +11,7 @@
     X(GATHER,          gather,           gather,           "rrw",    LINK_WEIGHTS)   \
     X(RMSNORM,         rmsnorm,          rmsnorm,          "rrw",    LINK_NOTHING)   \
     X(MATVEC,          matvec,           matvec,           "rrrrw",  LINK_PROJECT)   \
-    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_TILES)     \
     X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
     X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
     X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rrw",    LINK_FORM)      \
@@ -50,7 +50,7 @@
     X(LINEAR_EXPERTS_PACKED_WIDE, linear_experts_packed_wide, linear, "rrrwwr",      \
       LINK_EXPERTS_PACKED)                                                           \
     X(ROUTER,          router,           router,           "rrrw",   LINK_WEIGHTS)   \
-    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_TILES)     \
     X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
     X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
     X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
@@ -68,7 +68,8 @@ extern const char wgsl_half[];
 extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_tile_64[], wgsl_tile_128[], wgsl_tile_256[];
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_activation[];
+extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_tile_store[],
+    wgsl_activation[];
 extern const char wgsl_linear_dense[], wgsl_linear_experts[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
@@ -157,7 +158,8 @@ static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgro
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][4] = {
     [LINK_PROJECT] = {wgsl_part},
-    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes},
+    [LINK_TILES] = {wgsl_part, wgsl_tile_store},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes, wgsl_tile_store},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_CHOICE] = {wgsl_choice, wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -222,8 +224,8 @@ static bool is_lanes(kernel_link link) {
 bool kernel_has_experts(kernel_id id) { return link_experts[kernels[id].link]; }
 
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
-           link_forms[link] || gather_forms[link];
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_TILES ||
+           link == LINK_PROJECT_PACKED || link_forms[link] || gather_forms[link];
 }
 
 uint32_t kernel_formats(kernel_id id) {

@@ -129,17 +129,25 @@ static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
 };
 
-/* The kernel for tokens that go through one matrix; the rule is by figures of an H200
- * (docs/SPEED.md). */
+/* Kinds of matmul by the size of their tiles, of each form that they read. */
+typedef enum tile_size { TILE_FEW, TILE_SMALL, TILE_LARGE, TILE_SIZES } tile_size;
+static const kernel_id tile_kernels[2][TILE_SIZES] = {
+    {KERNEL_MATMUL_FEW, KERNEL_MATMUL, KERNEL_MATMUL_LARGE},
+    {KERNEL_MATMUL_FEW_PACKED, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}};
+
+/* The kernel for tokens that go through one matrix. The rule is by figures of an H200
+ * (docs/SPEED.md): few read weights from memory at best speed, large tiles pay where there are
+ * enough of them to fill it. */
 static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
-    enum { FEW = 16, LARGE = 64 };
-    static const kernel_id rules[][2] = {
-        {KERNEL_MATMUL_FEW, KERNEL_MATMUL_FEW_PACKED}, {KERNEL_MATMUL, KERNEL_MATMUL_PACKED},
-        {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE}};
-    uint32_t size = (shape.tokens > FEW) + (shape.tokens > LARGE);
-    if (shape.tokens == 1 && form != X_PACKED) return KERNEL_MATVEC;
+    enum { FEW = 24, FEW_PACKED = 32, LARGE = 96, LARGE_GROUPS = 128 };
+    bool is_packed = form == X_PACKED;
+    if (shape.tokens == 1 && !is_packed) return KERNEL_MATVEC;
+    uint32_t groups =
+        ceil_div(shape.rows, MATMUL_ROWS) * ceil_div(shape.tokens, MATMUL_LARGE_TOKENS);
+    tile_size size = shape.tokens <= (is_packed ? FEW_PACKED : FEW)      ? TILE_FEW
+                   : shape.tokens <= LARGE || groups < LARGE_GROUPS      ? TILE_SMALL : TILE_LARGE;
     shape.tokens = op_token_class(shape.tokens);
-    return choose(o, rules[size][form == X_PACKED], shape);
+    return choose(o, tile_kernels[is_packed][size], shape);
 }
 
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
@@ -315,36 +323,41 @@ uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
     return 3 * expert_tile_count(slots, experts, MATMUL_FEW_TOKENS) + slots;
 }
 
-/* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
- * part: measured on an H200, 4 to 5 of 32 experts and 7 of 8. */
-enum { EXPERTS_MATVEC_SLOTS = 3 };
+/* Slots for each expert up to which matvec is faster than tiles of few: on an H200 these take 1.7
+ * times as long for one to four of an expert as matvec for one. */
+enum { EXPERTS_MATVEC_SLOTS = 1 };
 
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
     return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
 }
 
-/* By the slots that experts have on average. */
-uint32_t op_expert_tile(uint32_t slots, uint32_t experts) {
+/* The kernel for slots that are sorted by expert, by how many each has on average. */
+static kernel_id experts_rule(x_form form, uint32_t slots, uint32_t experts) {
+    enum { FEW = 12, FEW_PACKED = 24, LARGE = 256 };
+    bool is_packed = form == X_PACKED;
     uint32_t each = slots / experts;
-    return each <= 2 * MATMUL_FEW_TOKENS ? MATMUL_FEW_TOKENS
-         : each < MATMUL_LARGE_TOKENS    ? MATMUL_TOKENS : MATMUL_LARGE_TOKENS;
+    tile_size size = each <= (is_packed ? FEW_PACKED : FEW) ? TILE_FEW
+                   : each < LARGE                            ? TILE_SMALL : TILE_LARGE;
+    return tile_kernels[is_packed][size];
 }
 
-/* The same, without the large tile where a program that makes it was wrong on this device. */
-static uint32_t expert_tile(op_context o, uint32_t slots, uint32_t experts) {
-    static const kernel_id large[] = {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE};
-    uint32_t size = op_expert_tile(slots, experts);
-    for (uint32_t i = 0; i < sizeof large / sizeof *large; i++)
-        for (uint32_t f = 0; f < FORMAT_COUNT && size > MATMUL_TOKENS; f++)
-            if (o.programs->of[kernel_base(large[i])][f] && !o.programs->of[large[i]][f])
-                size = MATMUL_TOKENS;
-    return size;
+uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts) {
+    return tiles[experts_rule(form, slots, experts)].tokens;
 }
 
-void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
-                     uint32_t experts) {
+/* What the rule says, or the small tile where a program was wrong on this device: all matrices of a
+ * layer share its tiles. */
+static kernel_id experts_kernel(op_context o, x_form form, uint32_t slots, uint32_t experts) {
+    kernel_id rule = experts_rule(form, slots, experts), base = kernel_base(rule);
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        if (o.programs->of[base][f] && !o.programs->of[rule][f]) return base;
+    return rule;
+}
+
+void op_expert_tiles(op_context o, x_form form, gpu_buffer routing, gpu_buffer ids,
+                     uint32_t slots, uint32_t experts) {
     assert(experts <= ROUTE_MAX_EXPERTS);
-    uint32_t size = expert_tile(o, slots, experts);
+    uint32_t size = tiles[experts_kernel(o, form, slots, experts)].tokens;
     struct expert_tiles_dims dims = {slots, experts, size,
                                      expert_tile_count(slots, experts, size)};
     gpu_binding bindings[] = {whole(ids), whole(routing)};
@@ -357,9 +370,8 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
                         uint32_t bias, const op_experts *e) {
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
     bool sorted = op_sorts_experts(e->form, slots, e->experts);
-    uint32_t size = expert_tile(o, slots, e->experts);
-    const op_shape shape = {w->format, rows, w->cols, size};
-    kernel_id kernel = sorted ? project_kernel(o, e->form, shape) : KERNEL_MATVEC;
+    kernel_id kernel = sorted ? experts_kernel(o, e->form, slots, e->experts) : KERNEL_MATVEC;
+    uint32_t size = sorted ? tiles[kernel].tokens : 1;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {

@@ -106,13 +106,13 @@ void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logit
               uint32_t tokens, struct route_dims dims);
 /* Whether so many slots are sorted by expert, for tiles; few go one by one where x is plain. */
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts);
-/* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
+/* Slots by expert, for op_project_experts of that form where op_sorts_experts(); routing has
  * op_routing_words(). */
-void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
-                     uint32_t experts);
+void op_expert_tiles(op_context o, x_form form, gpu_buffer routing, gpu_buffer ids,
+                     uint32_t slots, uint32_t experts);
 uint32_t op_routing_words(uint32_t slots, uint32_t experts);
 /* Slots of a tile. */
-uint32_t op_expert_tile(uint32_t slots, uint32_t experts);
+uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts);
 
 typedef struct op_experts {
     uint32_t experts, used;

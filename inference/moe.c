@@ -56,7 +56,7 @@ static void route(const doppler_session *s, x_form form, uint32_t layer, uint32_
     mark(s, "experts", layer, b->experts, tokens, used, true);
     mark(s, "expert_weights", layer, b->expert_weights, tokens, used, false);
     if (op_sorts_experts(form, tokens * used, m->experts))
-        op_expert_tiles(session_ops(s), b->routing, b->experts, tokens * used, m->experts);
+        op_expert_tiles(session_ops(s), form, b->routing, b->experts, tokens * used, m->experts);
 }
 
 void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,

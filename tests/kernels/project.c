@@ -25,7 +25,9 @@ static uint32_t matrices_of(const projection *p) {
 }
 
 /* Slots of a tile. */
-static uint32_t tile_of(const projection *p) { return op_expert_tile(slots_of(p), p->experts); }
+static uint32_t tile_of(const projection *p) {
+    return op_expert_tile(p->form, slots_of(p), p->experts);
+}
 
 static uint32_t tiles_of(const projection *p) {
     if (!p->experts) return 0;
