@@ -167,7 +167,7 @@ export class Core {
                 .map(([, kernel, format, trust]) => ({ kernel, format,
                     right: (trust & TRUST_RIGHT) !== 0,
                     withoutFeatures: (trust & TRUST_WITHOUT_FEATURES) !== 0 })),
-            chosen: lines.filter(([kind]) => kind === 'choice')
+            chosen: lines.filter(([kind, kernel]) => kind === 'choice' && kernel !== 'gather')
                 .map(([, kernel, format, , rows, cols, tokens]) => ({ kernel, format,
                     rows: Number(rows), cols: Number(cols), tokens: Number(tokens) })),
             testMs: this.#call('test_ms', this.#doppler),

@@ -228,11 +228,14 @@ static bool reads_weights(kernel_link link) {
            link == LINK_PROJECT_PACKED || link_forms[link] || gather_forms[link];
 }
 
+enum { LANES_FORMATS = LANES_WIDTHS * X_DIGITS };        /* the last form that it knows */
+_Static_assert(LANES_FORMATS <= FORMAT_COUNT, "a program for each format");
+
 uint32_t kernel_formats(kernel_id id) {
     kernel_link link = kernels[id].link;
     return reads_weights(link) ? FORMAT_COUNT : link == LINK_KV ? KV_COUNT
          : link == LINK_FORM ? X_FORMS : link == LINK_LANES ? LANES_WIDTHS
-         : link == LINK_LANES_FORM ? LANES_WIDTHS * (X_FORMS - 1) : 1;
+         : link == LINK_LANES_FORM ? LANES_FORMATS : 1;
 }
 
 static bool decodes_halves(kernel_link link) {

@@ -44,7 +44,7 @@ void op_programs_only(const op_programs *all, kernel_id id, op_programs *out) {
 static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
     kernel_id base = kernel_base(rule);
     const op_choice *c = op_chosen(o.programs, base, shape);
-    if (c && o.programs->of[c->best][shape.format]) return c->best;
+    if (c && c->best && o.programs->of[c->best][shape.format]) return c->best;
     if (o.programs->of[rule][shape.format]) return rule;
     for (kernel_id id = base; id < KERNEL_COUNT; id++)
         if (kernel_base(id) == base && o.programs->of[id][shape.format]) return id;
@@ -347,7 +347,7 @@ uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts) {
 
 /* What the rule says, or the small tile where a program was wrong on this device: all matrices of a
  * layer share its tiles. */
-static kernel_id experts_kernel(op_context o, x_form form, uint32_t slots, uint32_t experts) {
+static kernel_id sorted_kernel(op_context o, x_form form, uint32_t slots, uint32_t experts) {
     kernel_id rule = experts_rule(form, slots, experts), base = kernel_base(rule);
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         if (o.programs->of[base][f] && !o.programs->of[rule][f]) return base;
@@ -357,7 +357,7 @@ static kernel_id experts_kernel(op_context o, x_form form, uint32_t slots, uint3
 void op_expert_tiles(op_context o, x_form form, gpu_buffer routing, gpu_buffer ids,
                      uint32_t slots, uint32_t experts) {
     assert(experts <= ROUTE_MAX_EXPERTS);
-    uint32_t size = tiles[experts_kernel(o, form, slots, experts)].tokens;
+    uint32_t size = tiles[sorted_kernel(o, form, slots, experts)].tokens;
     struct expert_tiles_dims dims = {slots, experts, size,
                                      expert_tile_count(slots, experts, size)};
     gpu_binding bindings[] = {whole(ids), whole(routing)};
@@ -370,7 +370,7 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
                         uint32_t bias, const op_experts *e) {
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
     bool sorted = op_sorts_experts(e->form, slots, e->experts);
-    kernel_id kernel = sorted ? experts_kernel(o, e->form, slots, e->experts) : KERNEL_MATVEC;
+    kernel_id kernel = sorted ? sorted_kernel(o, e->form, slots, e->experts) : KERNEL_MATVEC;
     uint32_t size = sorted ? tiles[kernel].tokens : 1;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
@@ -485,9 +485,7 @@ void op_attention(op_context o, kv_slabs kv, gpu_buffer y, gpu_buffer partial, g
 /* Whether there is a variant of attention_token by subgroups. */
 static bool has_lanes(op_context o, kernel_id kernel, x_form form, uint32_t head_dim) {
     if (form == X_PLAIN || head_dim < 64) return false;
-    uint32_t format = lanes_format(head_dim, form);
-    return o.programs->of[kernel][format] &&
-           kernel_exists(kernel, format, gpu_get_limits(o.g));
+    return o.programs->of[kernel][lanes_format(head_dim, form)] != 0;
 }
 
 /* The variant for few keys, many; else what every device has. */

@@ -11,7 +11,8 @@
  * Four words. */
 typedef struct op_shape { uint32_t format, rows, k, tokens; } op_shape;
 
-/* Which kernel was the fastest on this device for a shape, of base and those that do its work. */
+/* Which kernel was the fastest on this device for a shape, of base and those that do its work;
+ * KERNEL_GATHER: the rule says it. */
 typedef struct op_choice { op_shape shape; kernel_id base, best; } op_choice;
 enum { OP_MAX_CHOICES = 48 };
 

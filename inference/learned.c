@@ -49,24 +49,28 @@ static void first_line(const doppler *d, text *t) {
                 device_hash(d));
 }
 
-static const char *format_name(kernel_id id, uint32_t format) {
-    return kernel_formats(id) == FORMAT_COUNT ? formats[format].name
-         : kernel_formats(id) == KV_COUNT ? kv_names[format] : "-";
+/* "q4_k", "f16", or a number. */
+static const char *format_name(kernel_id id, uint32_t format, char *number) {
+    uint32_t count = kernel_formats(id);
+    snprintf(number, WORD_BYTES, "%" PRIu32, format);
+    return count == FORMAT_COUNT ? formats[format].name
+         : kernels[id].link == LINK_KV ? kv_names[format] : number;
 }
 
 char *doppler_learned(const doppler *d) {
     const op_programs *p = &d->programs;
+    char number[WORD_BYTES];
     text t = {0};
     first_line(d, &t);
     for (uint32_t k = 0; k < KERNEL_COUNT; k++)
         for (uint32_t f = 0; f < kernel_formats(k); f++)
             if (d->trust[k][f])
-                text_format(&t, "program %s %s %u\n", kernels[k].name, format_name(k, f),
+                text_format(&t, "program %s %s %u\n", kernels[k].name, format_name(k, f, number),
                             d->trust[k][f]);
     for (uint32_t i = 0; i < p->choice_count; i++) {
         const op_choice *c = &p->choices[i];
         text_format(&t, "choice %s %s %s %" PRIu32 " %" PRIu32 " %" PRIu32 "\n",
-                    kernels[c->best].name, format_name(c->best, c->shape.format),
+                    kernels[c->best].name, format_name(c->best, c->shape.format, number),
                     kernels[c->base].name, c->shape.rows, c->shape.k, c->shape.tokens);
     }
     if (!t.failed) text_format(&t, "end %016" PRIx64 "\n", hash_bytes(t.data, t.bytes));
@@ -109,10 +113,10 @@ static bool read_kernel(reader *r, kernel_id *id) {
 }
 
 static bool read_format(reader *r, kernel_id id, uint32_t *format) {
-    char name[WORD_BYTES];
+    char name[WORD_BYTES], number[WORD_BYTES];
     if (!read_word(r, name)) return false;
     for (*format = 0; *format < kernel_formats(id); ++*format)
-        if (strcmp(format_name(id, *format), name) == 0) return true;
+        if (strcmp(format_name(id, *format, number), name) == 0) return true;
     return false;
 }
 

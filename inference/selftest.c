@@ -260,7 +260,7 @@ static const trial *next_trial(selftest *t, kernel_id *id, uint32_t *format) {
                 continue;
             while (t->trial < trial_count) {
                 const trial *about = &trials[t->trial++];
-                if (!trial_is_for(about, t->id)) continue;
+                if (!trial_is_for(about, t->id, t->format)) continue;
                 *id = t->id;
                 *format = t->format;
                 return about;

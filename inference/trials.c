@@ -33,12 +33,33 @@ static void experts(op_context o, const gpu_buffer *b, const trial *t, uint32_t 
                                            .experts = EXPERTS, .used = USED});
 }
 
-enum { TOKENS = 70 };            /* a tile filled in part */
+enum { TOKENS = 100, SHORT = 256 };          /* most of the largest tile */
 
-/* y = W x + bias for TOKENS x [K]. */
+/* y += W x + bias for TOKENS x [SHORT]. */
 static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
-    const matrix w = {(weight_format)format, ROWS, K, b[0], 0};
+    const matrix w = {(weight_format)format, ROWS, SHORT, b[0], 0};
     op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS, b[2], 1, true);
+}
+
+/* x += norm(y), out = a form of it */
+static void norm_form(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    (void)t;
+    op_norm_form(o, (x_form)format, b[0], b[1], b[2], b[3],
+                 (struct norm_form_dims){K, 0, K, 1e-5f});
+}
+
+enum { KEYS = 128, POSITION = 100, HEADS = 4, KV_HEADS = 2, SPLITS = 2 };
+
+/* y = attention of one token, in a form or plain */
+static void token(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    const kv_slabs kv = {KV_F16, KV_HEADS, &b[4]};
+    op_attention_token(o, kv, operand_form(&t->operands[6], format), b[6], b[5], b[0], b[1], b[2],
+                       b[3],
+                       (struct attention_token_dims){
+                           .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = t->flags,
+                           .context = KEYS, .slots = KEYS, .rope_rows = KEYS, .window = KEYS,
+                           .splits = SPLITS, .sinks = OP_NO_BIAS, .flags = ATTENTION_NORM,
+                           .scale = 0.125f, .k_gain = t->flags, .eps = 1e-5f});
 }
 
 /* ---- the table */
@@ -47,16 +68,24 @@ static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t 
     {KERNEL_##id, true, linear, flags, 1e-3f,                                        \
      {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##form, K, 0, false},              \
       {OPERAND_FLOATS, 3 * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true},         \
-      {OPERAND_##form, rows, 0, true}}, KERNEL_GATHER}
+      {OPERAND_##form, rows, 0, true}}}
 #define EXPERTS_TRIAL(id, form, x, out, flags)                                       \
     {KERNEL_##id, true, experts, flags, 1e-3f,                                       \
      {{OPERAND_WEIGHTS, EXPERTS * ROWS, K, false}, {OPERAND_##form, x, 0, false},    \
       {OPERAND_FLOATS, (EXPERTS + 1) * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true}, \
-      {OPERAND_##form, out, 0, true}, {OPERAND_FLOATS, EXPERTS, 0, false}}, KERNEL_GATHER}
+      {OPERAND_##form, out, 0, true}, {OPERAND_FLOATS, EXPERTS, 0, false}}}
 #define PROJECT_TRIAL(id, of_base, x, count, width)                                  \
     {KERNEL_##id, of_base, project, 0, 1e-3f,                                        \
-     {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##x, count, width, false},         \
-      {OPERAND_FLOATS, ROWS + 1, 0, false}, {OPERAND_FLOATS, ROWS * TOKENS, 0, true}}, KERNEL_GATHER}
+     {{OPERAND_WEIGHTS, ROWS, SHORT, false}, {OPERAND_##x, count, width, false},     \
+      {OPERAND_FLOATS, ROWS + 1, 0, false}, {OPERAND_FLOATS, ROWS * TOKENS, 0, true}}}
+#define TOKEN_TRIAL(id, head_dim, y)                                                 \
+    {KERNEL_##id, true, token, head_dim, 1e-3f,                                      \
+     {{OPERAND_STATE, POSITION, 0, false}, {OPERAND_FLOATS, KEYS * (head_dim), 0, false},    \
+      {OPERAND_FLOATS, 2 * (head_dim), 0, false},                                    \
+      {OPERAND_FLOATS, (HEADS + 2 * KV_HEADS) * (head_dim), 0, false},               \
+      {OPERAND_HALVES, KV_HEADS * 2 * KEYS * (head_dim), 0, true},                   \
+      {OPERAND_FLOATS, SPLITS * HEADS * ((head_dim) + 4), 0, false},                 \
+      {OPERAND_##y, HEADS * (head_dim), 0, true}}}
 enum {
     GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
     JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM,
@@ -76,20 +105,35 @@ const trial trials[] = {
     EXPERTS_TRIAL(LINEAR_EXPERTS_DIGITS, FORM_DIGITS, USED * K, ROWS, SUMMED),
     EXPERTS_TRIAL(LINEAR_EXPERTS_PACKED, FORM_PACKED, K, USED * 256, GATED),
     EXPERTS_TRIAL(LINEAR_EXPERTS_PACKED, FORM_PACKED, USED * K, ROWS, SUMMED),
-    PROJECT_TRIAL(MATMUL, false, FLOATS, K * TOKENS, 0),
-    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, K, TOKENS),
+    PROJECT_TRIAL(MATMUL, false, FLOATS, SHORT * TOKENS, 0),
+    PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, SHORT, TOKENS),
+    TOKEN_TRIAL(ATTENTION_LANES, 64, FLOATS),
+    TOKEN_TRIAL(ATTENTION_LANES, 128, FLOATS),
+    TOKEN_TRIAL(ATTENTION_LANES, 256, FLOATS),
+    TOKEN_TRIAL(ATTENTION_WHOLE, 64, FORM_LANES),
+    TOKEN_TRIAL(ATTENTION_WHOLE, 128, FORM_LANES),
+    TOKEN_TRIAL(ATTENTION_WHOLE, 256, FORM_LANES),
+    {KERNEL_NORM_FORM, false, norm_form, 0, 1e-3f,
+     {{OPERAND_FLOATS, K, 0, true}, {OPERAND_FORM, K, 0, true}, {OPERAND_FLOATS, K, 0, false},
+      {OPERAND_FLOATS, 2 * K, 0, false}}},
 };
 const uint32_t trial_count = sizeof trials / sizeof *trials;
 
-bool trial_is_for(const trial *t, kernel_id id) {
-    if (t->only) return id == t->only;
+static bool is_lanes(kernel_id id) {
+    return id == KERNEL_ATTENTION_LANES || id == KERNEL_ATTENTION_WHOLE;
+}
+
+/* Of lanes, flags are the head_dim. */
+bool trial_is_for(const trial *t, kernel_id id, uint32_t format) {
+    if (is_lanes(id) && t->flags != 64u << format % LANES_WIDTHS) return false;
     return kernel_base(id) == t->base && (id != t->base || t->of_base);
 }
 
-const trial *trial_of(kernel_id id) {
+bool trials_have(kernel_id id) {
     for (uint32_t i = 0; i < trial_count; i++)
-        if (trial_is_for(&trials[i], id)) return &trials[i];
-    return NULL;
+        for (uint32_t f = 0; f < kernel_formats(id); f++)
+            if (trial_is_for(&trials[i], id, f)) return true;
+    return false;
 }
 
 /* ---- operands */
@@ -98,7 +142,9 @@ x_form operand_form(const operand *o, uint32_t format) {
     static const x_form forms[OPERAND_STATE + 1] = {
         [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
         [OPERAND_FORM_PACKED] = X_PACKED};
-    return o->kind == OPERAND_FORM ? (x_form)format : forms[o->kind];
+    return o->kind == OPERAND_FORM ? (x_form)format
+         : o->kind == OPERAND_FORM_LANES ? (x_form)(X_F32 + format / LANES_WIDTHS)
+         : forms[o->kind];
 }
 
 uint64_t operand_bytes(const operand *o, uint32_t format) {

@@ -12,6 +12,7 @@ typedef enum operand_kind {
     OPERAND_WEIGHTS,             /* [count, width] in the program's format */
     OPERAND_FORM,                /* count numbers in a form, for each of `width` tokens (0: one): */
     OPERAND_FORM_F32, OPERAND_FORM_DIGITS, OPERAND_FORM_PACKED, /* the program's, or this one */
+    OPERAND_FORM_LANES,          /* that of lanes_format() */
     OPERAND_HALVES,              /* count f16 of about [-1, 1) */
     OPERAND_KV,                  /* count rows of width, in the program's KV format */
     OPERAND_IDS,                 /* count u32 below width, each as likely */
@@ -29,16 +30,15 @@ typedef struct trial {
     uint32_t flags;              /* for record */
     float tolerance;             /* of an operand's largest number */
     operand operands[GPU_MAX_BINDINGS];          /* count 0 ends them */
-    kernel_id only;              /* not KERNEL_GATHER: of this variant alone */
 } trial;
 
 extern const trial trials[];
 extern const uint32_t trial_count;
 
-/* Whether programs of a kernel are tried by this. */
-bool trial_is_for(const trial *t, kernel_id id);
-/* The first that is for it, or NULL. */
-const trial *trial_of(kernel_id id);
+/* Whether a program is tried by this. */
+bool trial_is_for(const trial *t, kernel_id id, uint32_t format);
+/* Whether programs of a kernel are tried. */
+bool trials_have(kernel_id id);
 
 /* X_PLAIN: what is in no form. */
 x_form operand_form(const operand *o, uint32_t format);

@@ -222,16 +222,21 @@ static void end(tuner *t, doppler_status status) {
     free(t);
 }
 
-static void choose(tuner *t) {
+/* The choice for this job; KERNEL_GATHER: left to the rule. */
+static void choose(tuner *t, kernel_id best) {
     op_programs *p = &t->s->model->d->programs;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < t->count; i++)
-        if (t->least[i] < t->least[best]) best = i;
     if (p->choice_count == OP_MAX_CHOICES)           /* the oldest goes */
         memmove(p->choices, p->choices + 1, --p->choice_count * sizeof *p->choices);
     p->choices[p->choice_count++] =
-        (op_choice){t->shape, tunables[t->operation].ids[0], t->ids[best]};
+        (op_choice){t->shape, tunables[t->operation].ids[0], best};
     t->s->model->d->news++;
+}
+
+static kernel_id fastest(const tuner *t) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < t->count; i++)
+        if (t->least[i] < t->least[best]) best = i;
+    return t->ids[best];
 }
 
 /* Whether more rounds could change the choice: not where one is faster by a quarter. */
@@ -262,7 +267,7 @@ static void run_done(doppler_status status, void *user) {
     bool late = prepare_clock() - t->start_ms > BUDGET_MS;
     bool whole = t->runs % t->count == 0 && round > 0;
     if (whole && (round == ROUNDS || !is_close(t))) {
-        choose(t);
+        choose(t, fastest(t));
         job_end(t);
         if (late || !next_job(t)) {
             end(t, DOPPLER_OK);
@@ -272,7 +277,8 @@ static void run_done(doppler_status status, void *user) {
             end(t, DOPPLER_NO_MEMORY);
             return;
         }
-    } else if (late) {
+    } else if (late) {                               /* too slow a device for this one */
+        choose(t, KERNEL_GATHER);
         end(t, DOPPLER_OK);
         return;
     }

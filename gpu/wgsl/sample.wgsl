@@ -47,8 +47,7 @@ var<workgroup> settings: Settings;
 var<workgroup> top_key: atomic<u32>;
 var<workgroup> slot_low: array<atomic<u32>, WG>;     // a histogram or a list of masses
 var<workgroup> slot_high: array<atomic<u32>, WG>;
-var<workgroup> slots: array<vec2u, WG>;              // the same, once all is added
-var<workgroup> sixteen: array<vec2u, 16>;            // sums of 16 slots each
+var<workgroup> sums: array<vec2u, WG>;               // of the slots up to each
 var<workgroup> found: Found;
 var<workgroup> list_count: atomic<u32>;
 var<workgroup> listed: u32;
@@ -525,38 +524,37 @@ fn add_slot(slot: u32, value: vec2u) {
     if (high > 0u) { atomicAdd(&slot_high[slot], high); }
 }
 
-fn sum_range(first: u32, end: u32) -> vec2u {
-    var sum = vec2u(0u);
-    for (var i = first; i < end; i++) { sum = add64(sum, slots[i]); }
-    return sum;
-}
-
-// The sum of all slots, after they were set or added to. Contains barriers. Reading atomics of a
-// workgroup is slow, so each is read once.
+// The sum of all slots, after they were set or added to; sums of the first ones are in `sums` then.
+// Contains barriers.
 fn sum_slots(t: u32) -> vec2u {
     workgroupBarrier();
-    slots[t] = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
+    var sum = vec2u(atomicLoad(&slot_low[t]), atomicLoad(&slot_high[t]));
+    sums[t] = sum;
+    for (var distance = 1u; distance < WG; distance *= 2u) {
+        workgroupBarrier();
+        var other = vec2u(0u);
+        if (t >= distance) { other = sums[t - distance]; }
+        workgroupBarrier();
+        sum = add64(sum, other);
+        sums[t] = sum;
+    }
     workgroupBarrier();
-    if (t < 16u) { sixteen[t] = sum_range(16u * t, 16u * t + 16u); }
-    workgroupBarrier();
-    var total = vec2u(0u);
-    for (var i = 0u; i < 16u; i++) { total = add64(total, sixteen[i]); }
-    return total;
+    return sums[WG - 1u];
 }
 
 // The sum of slots before t; after sum_slots.
 fn sum_before(t: u32) -> vec2u {
-    var before = sum_range(t & ~15u, t);
-    for (var i = 0u; i < t / 16u; i++) { before = add64(before, sixteen[i]); }
-    return before;
+    if (t == 0u) { return vec2u(0u); }
+    return sums[t - 1u];
 }
 
 // The slot where the sum of slots 0 .. slot reaches goal, and the sum before it; after sum_slots.
 // Contains barriers. goal is in 1 .. total; with nothing to find, the result is any slot.
 fn find_slot(t: u32, goal: vec2u) -> Found {
     let before = sum_before(t);
-    let reached = !less64(add64(before, slots[t]), goal);
-    if (less64(before, goal) && (reached || t == WG - 1u)) { found = Found(t, before); }
+    if (less64(before, goal) && (!less64(sums[t], goal) || t == WG - 1u)) {
+        found = Found(t, before);
+    }
     return workgroupUniformLoad(&found);
 }
 

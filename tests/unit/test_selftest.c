@@ -76,7 +76,7 @@ static void forget(uint32_t features) {
     h.d->g->limits.features = features;
     memset(h.d->trust, 0, sizeof h.d->trust);
     for (kernel_id id = 0; id < KERNEL_COUNT; id++)
-        for (uint32_t f = 0; trial_of(id) && f < FORMAT_COUNT; f++) {
+        for (uint32_t f = 0; trials_have(id) && f < FORMAT_COUNT; f++) {
             gpu_program_destroy(h.d->g, h.d->programs.of[id][f]);
             h.d->programs.of[id][f] = 0;
         }
@@ -118,7 +118,7 @@ static void wrong_programs_are_not_used(void **state) {
     (void)state;
     outcome fast = tell(ALL, NULL, 0, DOPPLER_FAST), exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
     for (kernel_id id = 0; id < KERNEL_COUNT; id++) {
-        if (!trial_of(id)) continue;
+        if (!trials_have(id)) continue;
         outcome with[] = {tell(ALL, &id, 1, DOPPLER_FAST), tell(ALL, &id, 1, DOPPLER_EXACT)};
         if (with[0].noticed != UINT64_C(1) << id && with[1].noticed != UINT64_C(1) << id)
             fail_msg("%s was wrong and nobody noticed", kernels[id].name);
