@@ -35,12 +35,15 @@ static op_context ops(const matrices *m) { return (op_context){m->b->d->g, &m->b
 
 static bool is_projection(kernel_id id) {
     kernel_link link = kernels[id].link;
-    return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || kernel_form(id) != X_PLAIN;
+    return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || link == LINK_PROJECT_MATRIX ||
+           kernel_form(id) != X_PLAIN;
 }
 
 /* What a projection's kernel reads. */
 static x_form form_of(kernel_id id) {
-    return kernels[id].link == LINK_PROJECT_PACKED ? X_PACKED : kernel_form(id);
+    kernel_link link = kernels[id].link;
+    return link == LINK_PROJECT_PACKED ? X_PACKED : link == LINK_PROJECT_MATRIX ? X_HALF
+         : kernel_form(id);
 }
 
 /* Forms of one token alone. */

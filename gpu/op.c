@@ -123,6 +123,12 @@ static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
 };
 
+static struct tile tile_of(op_context o, kernel_id kernel) {
+    if (kernel != KERNEL_MATMUL_MATRIX) return tiles[kernel];
+    const kernel_matrix *m = kernel_matrix_of(gpu_get_limits(o.g));
+    return (struct tile){MATMUL_MATRIX_TILE * m->n, MATMUL_MATRIX_TILE * m->m};
+}
+
 /* The kernel for tokens that go through one matrix; the rule is by figures of an H200
  * (docs/SPEED.md). */
 static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
@@ -131,6 +137,7 @@ static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
         {KERNEL_MATMUL_FEW, KERNEL_MATMUL_FEW_PACKED}, {KERNEL_MATMUL, KERNEL_MATMUL_PACKED},
         {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE}};
     uint32_t size = (shape.tokens > FEW) + (shape.tokens > LARGE);
+    if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
     if (shape.tokens == 1 && form != X_PACKED) return KERNEL_MATVEC;
     shape.tokens = op_token_class(shape.tokens);
     return choose(o, rules[size][form == X_PACKED], shape);
@@ -146,9 +153,10 @@ static void project_slab(op_context o, kernel_id kernel, weight_format format,
         across = ceil_div(groups, down);
         deep = dims->tokens;
     } else {
-        across = ceil_div(dims->rows, tiles[kernel].rows);
+        struct tile tile = tile_of(o, kernel);
+        across = ceil_div(dims->rows, tile.rows);
         down = dims->flags & PROJECT_EXPERTS ? dims->order / 3
-                                             : ceil_div(dims->tokens, tiles[kernel].tokens);
+                                             : ceil_div(dims->tokens, tile.tokens);
     }
     gpu_dispatch(o.g, program_of(o, kernel, format), bindings, 5, dims, sizeof *dims, across, down,
                  deep);
@@ -189,7 +197,7 @@ static void spread(op_context o, uint32_t groups, uint32_t *across, uint32_t *do
 
 void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
              struct form_dims dims) {
-    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form == X_PACKED)));
+    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form != X_F32)));
     gpu_binding bindings[] = {whole(x), whole(vectors), whole(out)};
     uint32_t across, down;
     spread(o, ceil_div(dims.k / 32 * dims.tokens, FORM_RUNS), &across, &down);
@@ -267,7 +275,7 @@ uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
 enum { EXPERTS_MATVEC_SLOTS = 3 };
 
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
-    return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
+    return form != X_PLAIN || slots > EXPERTS_MATVEC_SLOTS * experts;
 }
 
 /* By the slots that experts have on average. */
@@ -308,6 +316,7 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
     const op_shape shape = {w->format, rows, w->cols, size};
     kernel_id kernel = sorted ? project_kernel(o, e->form, shape) : KERNEL_MATVEC;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
+    assert(!sorted || size <= tile_of(o, kernel).tokens);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {
             .rows = rows, .k = w->cols, .tokens = slots, .y_first = y_first, .y_stride = y_stride,

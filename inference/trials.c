@@ -53,6 +53,7 @@ const trial trials[] = {
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
     PROJECT_TRIAL(MATMUL, false, FLOATS, K * TOKENS, 0),
     PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, K, TOKENS),
+    PROJECT_TRIAL(MATMUL_MATRIX, true, FORM_HALF, K, TOKENS),
 };
 const uint32_t trial_count = sizeof trials / sizeof *trials;
 
@@ -72,7 +73,7 @@ const trial *trial_of(kernel_id id) {
 x_form operand_form(const operand *o, uint32_t format) {
     static const x_form forms[OPERAND_STATE + 1] = {
         [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
-        [OPERAND_FORM_PACKED] = X_PACKED};
+        [OPERAND_FORM_PACKED] = X_PACKED, [OPERAND_FORM_HALF] = X_HALF};
     return o->kind == OPERAND_FORM ? (x_form)format : forms[o->kind];
 }
 
