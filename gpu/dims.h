@@ -44,7 +44,8 @@ enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
  * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
  * slot; for matmul what expert_tiles writes, order = 3 tiles.
  * bindings: weights [matrices, rows, k] r, x r, vectors f32 r, routing u32 r (dense: anything), y
- * w. Packed variants: a row of x is a packed form of [k]. */
+ * w. Packed variants: a row of x is a packed form of [k]; those by subgroup matrices: a half
+ * one, and weights are rounded to f16. */
 struct project_dims {
     uint32_t rows, k, tokens;    /* rows: of one matrix */
     uint32_t y_first, y_stride;
@@ -62,18 +63,20 @@ struct project_dims {
  * 65536): off by half a scale, as f32's own rounding of the run's largest is. Runs in groups of
  * eight: 16 bytes of each run, then the next 16 ... (7 times): a, b, c and what stands behind q in
  * packed.
- * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
+ * half: for each run 32 f16, the nearest to x * 2^-6, at most 65504: x up to 4,192,256.
+ * Squares, which half has not, are of x before it was rounded and before the gain that it was multiplied by. Runs that
  * the last eight lack are zeros, which nobody writes. */
-typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_FORMS } x_form;
+typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_HALF, X_FORMS } x_form;
+enum { X_HALF_SCALE = 64 };
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
     static const uint32_t group_bytes[X_FORMS] = {
-        [X_F32] = 1024 + 32, [X_PACKED] = 384, [X_DIGITS] = 896};
+        [X_F32] = 1024 + 32, [X_PACKED] = 384, [X_DIGITS] = 896, [X_HALF] = 512};
     return form == X_PLAIN ? k * 4 : (k + 255) / 256 * group_bytes[form];
 }
 
 /* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.
  * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than
- * one token: packed only. */
+ * one token: packed and half only. */
 enum { FORM_GAIN = 1 };
 struct form_dims { uint32_t k, tokens, first, gain, flags; };
 

@@ -54,7 +54,8 @@
     X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
     X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
     X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
-    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED)
+    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED) \
+    X(MATMUL_MATRIX,   matmul_matrix,    matmul_matrix,    "rrrrw",  LINK_PROJECT_MATRIX)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -73,7 +74,7 @@ extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_ti
 extern const char wgsl_linear_dense[], wgsl_linear_experts[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
-    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[];
+    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[], wgsl_forms_half_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
 extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[],
@@ -144,22 +145,46 @@ static const char *const tile_sources[KERNEL_COUNT] = {
     [KERNEL_ATTENTION_TILE_256] = wgsl_tile_256};
 
 static const char *const form_names[X_FORMS] = {
-    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits"};
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits",
+    [X_HALF] = "half"};
 static const char *const form_sources[X_FORMS] = {
     [X_F32] = wgsl_forms_f32, [X_PACKED] = wgsl_forms_packed, [X_DIGITS] = wgsl_forms_digits};
 static const char *const form_stores[X_FORMS] = {
     [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
-    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store};
+    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store,
+    [X_HALF] = wgsl_forms_half_store};
 
 /* Directives that the texts of variants need at a program's start. */
 static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
 static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+static const char needs_matrices[] =
+    "enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;\n"
+    "diagnostic(off, chromium.subgroup_matrix_uniformity);\n";
+
+/* Products that kernels of subgroup matrices are written for, the best first. */
+#define SHAPE(M, N, K) {GPU_MATRIX_F16_F32_##M##x##N##x##K, {M, N, K}, \
+    "const M: u32 = " #M "u;\nconst N: u32 = " #N "u;\nconst K: u32 = " #K "u;\n"}
+static const struct matrix_text { uint32_t bit; kernel_matrix shape; const char *text; }
+    matrices[] = {SHAPE(16, 16, 16), SHAPE(8, 16, 16), SHAPE(16, 8, 16), SHAPE(16, 8, 8)};
+#undef SHAPE
+
+static const struct matrix_text *matrix_of(const gpu_limits *device) {
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+        if (device->matrices & matrices[i].bit) return &matrices[i];
+    return NULL;
+}
+
+const kernel_matrix *kernel_matrix_of(const gpu_limits *device) {
+    const struct matrix_text *found = matrix_of(device);
+    return found ? &found->shape : NULL;
+}
 
 /* What kernels of a link have beside a format; NULL ends it. */
 static const char *const link_sources[LINK_COUNT][4] = {
     [LINK_PROJECT] = {wgsl_part},
     [LINK_TILES] = {wgsl_part, wgsl_tile_store},
     [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes, wgsl_tile_store},
+    [LINK_PROJECT_MATRIX] = {wgsl_part},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_CHOICE] = {wgsl_choice, wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
@@ -225,7 +250,8 @@ bool kernel_has_experts(kernel_id id) { return link_experts[kernels[id].link]; }
 
 static bool reads_weights(kernel_link link) {
     return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_TILES ||
-           link == LINK_PROJECT_PACKED || link_forms[link] || gather_forms[link];
+           link == LINK_PROJECT_PACKED || link == LINK_PROJECT_MATRIX || link_forms[link] ||
+           gather_forms[link];
 }
 
 enum { LANES_FORMATS = LANES_WIDTHS * X_DIGITS };        /* the last form that it knows */
@@ -256,6 +282,13 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
 };
 
+/* Whether the threads and tiles of matmul_matrix fit. */
+static bool has_room(const kernel_matrix *m, const gpu_limits *device) {
+    uint32_t row_bytes = (MATMUL_MATRIX_RUNS * 4 + 1) * 16;
+    return m && device->workgroup_threads >= MATMUL_MATRIX_THREADS &&
+           (m->m + m->n) * MATMUL_MATRIX_TILE * row_bytes <= device->workgroup_bytes;
+}
+
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
     kernel_link link = kernels[id].link;
@@ -264,7 +297,10 @@ bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (threads[id] == EXPERTS_WIDE_THREADS && !(device->features & GPU_SUBGROUPS))
         return false;            /* it would take 20 KiB for sums */
     if (is_lanes(link)) return device->features & GPU_SUBGROUPS;
+    if (link == LINK_FORM && format == X_HALF) return id == KERNEL_FORM;
     if (id == KERNEL_FORM || kernel_base(id) == KERNEL_NORM_FORM) return format != X_PLAIN;
+    if (link == LINK_PROJECT_MATRIX)
+        return packed_sources[format] && has_room(kernel_matrix_of(device), device);
     if (!is_packed(link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
@@ -302,6 +338,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     text_list t = {&desc, 0};
     if ((form && features & GPU_SUBGROUPS) || is_lanes(k->link)) add(&t, needs_subgroups);
     if (is_packed(k->link)) add(&t, needs_packed_dot);
+    if (k->link == LINK_PROJECT_MATRIX) add(&t, needs_matrices);
     if (form) desc.twin = linear_twins[form][kernel_has_experts(id)];
     if (gather_forms[k->link]) desc.twin = gather_twins[gather_forms[k->link]];
     if (k->link == LINK_LANES_FORM) desc.twin = twin_attention_whole;
@@ -316,6 +353,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         link_weights(&t, format);
         if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
         if (gather_forms[k->link]) add(&t, form_stores[gather_forms[k->link]]);
+        if (k->link == LINK_PROJECT_MATRIX) add(&t, matrix_of(device)->text);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, tile_sources[id]);
@@ -326,6 +364,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     } else if (k->link == LINK_FORM || k->link == LINK_LANES_FORM) {
         uint32_t out = k->link == LINK_FORM ? format : X_F32 + format / LANES_WIDTHS;
         add(&t, form_stores[out]);
+        if (out == X_HALF) add(&t, wgsl_half);
         linked = form_names[out];
     }
     if (decodes_halves(k->link))

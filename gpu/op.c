@@ -127,7 +127,14 @@ static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL_PACKED] = {MATMUL_ROWS, MATMUL_PACKED_TOKENS},
     [KERNEL_MATMUL_PACKED_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
     [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
+    [KERNEL_MATMUL_MATRIX] = {0, MATMUL_LARGE_TOKENS},         /* of experts; else tile_of() */
 };
+
+static struct tile tile_of(op_context o, kernel_id kernel) {
+    if (kernel != KERNEL_MATMUL_MATRIX) return tiles[kernel];
+    const kernel_matrix *m = kernel_matrix_of(gpu_get_limits(o.g));
+    return (struct tile){MATMUL_MATRIX_TILE * m->n, MATMUL_MATRIX_TILE * m->m};
+}
 
 /* Kinds of matmul by the size of their tiles, of each form that they read. */
 typedef enum tile_size { TILE_FEW, TILE_SMALL, TILE_LARGE, TILE_SIZES } tile_size;
@@ -141,6 +148,7 @@ static const kernel_id tile_kernels[2][TILE_SIZES] = {
 static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
     enum { FEW = 24, FEW_PACKED = 32, LARGE = 96, LARGE_GROUPS = 128 };
     bool is_packed = form == X_PACKED;
+    if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
     if (shape.tokens == 1 && !is_packed) return KERNEL_MATVEC;
     uint32_t groups =
         ceil_div(shape.rows, MATMUL_ROWS) * ceil_div(shape.tokens, MATMUL_LARGE_TOKENS);
@@ -160,9 +168,10 @@ static void project_slab(op_context o, kernel_id kernel, weight_format format,
         across = ceil_div(groups, down);
         deep = dims->tokens;
     } else {
-        across = ceil_div(dims->rows, tiles[kernel].rows);
+        struct tile tile = tile_of(o, kernel);
+        across = ceil_div(dims->rows, tile.rows);
         down = dims->flags & PROJECT_EXPERTS ? dims->order / 3
-                                             : ceil_div(dims->tokens, tiles[kernel].tokens);
+                                             : ceil_div(dims->tokens, tile.tokens);
     }
     gpu_dispatch(o.g, program_of(o, kernel, format), bindings, 5, dims, sizeof *dims, across, down,
                  deep);
@@ -214,7 +223,7 @@ static void spread(op_context o, uint32_t groups, uint32_t *across, uint32_t *do
 
 void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
              struct form_dims dims) {
-    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form == X_PACKED)));
+    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form != X_F32)));
     gpu_binding bindings[] = {whole(x), whole(vectors), whole(out)};
     uint32_t across, down;
     spread(o, ceil_div(dims.k / 32 * dims.tokens, FORM_RUNS), &across, &down);
@@ -328,13 +337,14 @@ uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
 enum { EXPERTS_MATVEC_SLOTS = 1 };
 
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
-    return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
+    return form != X_PLAIN || slots > EXPERTS_MATVEC_SLOTS * experts;
 }
 
 /* The kernel for slots that are sorted by expert, by how many each has on average. */
 static kernel_id experts_rule(x_form form, uint32_t slots, uint32_t experts) {
     enum { FEW = 12, FEW_PACKED = 24, LARGE = 256 };
     bool is_packed = form == X_PACKED;
+    if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
     uint32_t each = slots / experts;
     tile_size size = each <= (is_packed ? FEW_PACKED : FEW) ? TILE_FEW
                    : each < LARGE                            ? TILE_SMALL : TILE_LARGE;
@@ -373,6 +383,7 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
     kernel_id kernel = sorted ? sorted_kernel(o, e->form, slots, e->experts) : KERNEL_MATVEC;
     uint32_t size = sorted ? tiles[kernel].tokens : 1;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
+    assert(!sorted || size <= tile_of(o, kernel).tokens);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {
             .rows = rows, .k = w->cols, .tokens = slots, .y_first = y_first, .y_stride = y_stride,

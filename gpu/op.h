@@ -74,13 +74,13 @@ void op_gather_form(op_context o, x_form form, gpu_buffer y, gpu_buffer out, con
 void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
                 struct rmsnorm_dims dims);
 /* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
- * form: of each row of x, plain or packed. Plain: matvec for one token, matmul for more. bias:
- * element of vectors or OP_NO_BIAS. */
+ * form: of each row of x, plain, packed or half. Plain: matvec for one token, matmul for more.
+ * bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
                 const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
                 bool add);
-/* The same by a kernel of one's own choice: matvec, matmul or a variant of it, packed for packed
- * x. */
+/* The same by a kernel of one's own choice: matvec, matmul or a variant of it that reads x in
+ * its form. */
 void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
                    uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
                    gpu_buffer vectors, uint32_t bias, bool add);
@@ -118,7 +118,7 @@ uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts);
 typedef struct op_experts {
     uint32_t experts, used;
     uint32_t share;              /* slots of a row of x: used, or 1 */
-    x_form form;                 /* of a row of x: plain or packed */
+    x_form form;                 /* of a row of x: plain, packed or half */
     gpu_buffer ids;              /* u32 [tokens, used] */
     gpu_buffer routing;          /* used where op_sorts_experts() */
 } op_experts;

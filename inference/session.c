@@ -53,9 +53,10 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* Of one token's x in any form, or of so many rows packed where prompts are read so. */
+/* Of one token's x in any form, or of so many rows in those that prompts are read in. */
 static uint64_t form_bytes(const doppler_session *s, uint64_t rows, uint32_t k) {
-    uint64_t most = x_form_bytes(X_PACKED, k) * (s->form == X_PACKED ? rows : 1);
+    uint64_t most = x_form_bytes(session_has_matrices(s) ? X_HALF : X_PACKED, k) *
+                    (s->form == X_PACKED ? rows : 1);
     for (x_form form = X_F32; form < X_FORMS; form++)
         if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
     return most;

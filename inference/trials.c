@@ -107,6 +107,7 @@ const trial trials[] = {
     EXPERTS_TRIAL(LINEAR_EXPERTS_PACKED, FORM_PACKED, USED * K, ROWS, SUMMED),
     PROJECT_TRIAL(MATMUL, false, FLOATS, SHORT * TOKENS, 0),
     PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, SHORT, TOKENS),
+    PROJECT_TRIAL(MATMUL_MATRIX, true, FORM_HALF, SHORT, TOKENS),
     TOKEN_TRIAL(ATTENTION_LANES, 64, FLOATS),
     TOKEN_TRIAL(ATTENTION_LANES, 128, FLOATS),
     TOKEN_TRIAL(ATTENTION_LANES, 256, FLOATS),
@@ -141,7 +142,7 @@ bool trials_have(kernel_id id) {
 x_form operand_form(const operand *o, uint32_t format) {
     static const x_form forms[OPERAND_STATE + 1] = {
         [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
-        [OPERAND_FORM_PACKED] = X_PACKED};
+        [OPERAND_FORM_PACKED] = X_PACKED, [OPERAND_FORM_HALF] = X_HALF};
     return o->kind == OPERAND_FORM ? (x_form)format
          : o->kind == OPERAND_FORM_LANES ? (x_form)(X_F32 + format / LANES_WIDTHS)
          : forms[o->kind];

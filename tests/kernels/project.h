@@ -11,7 +11,7 @@ typedef enum projection_routing { SPREAD, SAME, NOT_FIRST, NO_SLOTS } projection
 
 typedef struct projection {
     weight_format format;
-    x_form form;                 /* of x: plain or packed */
+    x_form form;                 /* of x: plain, packed or half */
     kernel_id kernel;            /* not 0: dispatched by that one; not experts */
     uint32_t rows, k, tokens;
     bool bias, add;
