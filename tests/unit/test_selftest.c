@@ -131,13 +131,13 @@ static void wrong_programs_are_not_used(void **state) {
 /* Without any of decode.c's programs forward.c serves. */
 static void one_falls_back_to_another(void **state) {
     (void)state;
-    const kernel_id all[] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR,
-                             KERNEL_LINEAR_WIDE};
+    const kernel_id all[] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_STAGED,
+                             KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR, KERNEL_LINEAR_WIDE};
     outcome exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
     const uint32_t some = ALL & ~(uint32_t)(GPU_SUBGROUPS | GPU_EXACT_HALF);   /* no other text */
     outcome wide = tell(some, all, 1, DOPPLER_FAST);
-    outcome no_packed = tell(some, all, 2, DOPPLER_FAST);
-    outcome none = tell(some, all, 4, DOPPLER_FAST);
+    outcome no_packed = tell(some, all, 3, DOPPLER_FAST);
+    outcome none = tell(some, all, 5, DOPPLER_FAST);
     assert_true(wide.form == X_PACKED && no_packed.form == X_F32 && !no_packed.plain);
     assert_memory_equal(&no_packed.t, &exact.t, sizeof exact.t);
     assert_true(none.plain);
