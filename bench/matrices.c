@@ -36,7 +36,7 @@ static op_context ops(const matrices *m) { return (op_context){m->b->d->g, &m->b
 /* Of one matrix: experts' are several. */
 static bool is_projection(kernel_id id) {
     kernel_link link = kernels[id].link;
-    if (strstr(kernels[id].name, "experts")) return false;
+    if (kernel_has_experts(id)) return false;
     return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || kernel_form(id) != X_PLAIN;
 }
 
