@@ -43,7 +43,13 @@ static void linear_work(const dispatched *of, work *w) {
     const struct linear_dims *d = of->dims;
     uint32_t rows = d->flags & LINEAR_ACT ? 2 * d->rows : d->rows;
     matrix_work(w, of->format, rows, d->k, 1);
-    snprintf(w->shape, sizeof w->shape, "%ux%u", rows, d->k);
+    if (!d->used) {
+        snprintf(w->shape, sizeof w->shape, "%ux%u", rows, d->k);
+        return;
+    }
+    w->bytes *= d->used;
+    w->flops *= d->used;
+    snprintf(w->shape, sizeof w->shape, "%u/%u %ux%u", d->used, d->experts, rows, d->k);
 }
 
 /* Rows looked up. */
