@@ -146,7 +146,7 @@ static const kernel_id tile_kernels[2][TILE_SIZES] = {
  * (docs/SPEED.md): few read weights from memory at best speed, large tiles pay where there are
  * enough of them to fill it. */
 static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
-    enum { FEW = 24, FEW_PACKED = 32, LARGE = 96, LARGE_GROUPS = 128 };
+    enum { FEW = 24, FEW_PACKED = 64, LARGE = 96, LARGE_GROUPS = 128 };
     bool is_packed = form == X_PACKED;
     if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
     if (shape.tokens == 1 && !is_packed) return KERNEL_MATVEC;
@@ -341,7 +341,7 @@ bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
 }
 
 /* The kernel for slots that are sorted by expert, by how many each has on average. */
-static kernel_id experts_rule(x_form form, uint32_t slots, uint32_t experts) {
+static kernel_id sorted_rule(x_form form, uint32_t slots, uint32_t experts) {
     enum { FEW = 12, FEW_PACKED = 24, LARGE = 256 };
     bool is_packed = form == X_PACKED;
     if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
@@ -352,13 +352,13 @@ static kernel_id experts_rule(x_form form, uint32_t slots, uint32_t experts) {
 }
 
 uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts) {
-    return tiles[experts_rule(form, slots, experts)].tokens;
+    return tiles[sorted_rule(form, slots, experts)].tokens;
 }
 
 /* What the rule says, or the small tile where a program was wrong on this device: all matrices of a
  * layer share its tiles. */
 static kernel_id sorted_kernel(op_context o, x_form form, uint32_t slots, uint32_t experts) {
-    kernel_id rule = experts_rule(form, slots, experts), base = kernel_base(rule);
+    kernel_id rule = sorted_rule(form, slots, experts), base = kernel_base(rule);
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
         if (o.programs->of[base][f] && !o.programs->of[rule][f]) return base;
     return rule;
