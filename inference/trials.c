@@ -62,6 +62,18 @@ static void token(op_context o, const gpu_buffer *b, const trial *t, uint32_t fo
                            .scale = 0.125f, .k_gain = t->flags, .eps = 1e-5f});
 }
 
+enum { QUERIES = 20 };
+
+/* y = attention of QUERIES tokens */
+static void tile(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    const kv_slabs kv = {(kv_format)format, KV_HEADS, &b[3]};
+    op_attention(o, kv, b[5], b[4], b[0], b[1], b[2],
+                 (struct attention_dims){
+                     .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = t->flags,
+                     .tokens = QUERIES, .context = KEYS, .slots = KEYS, .window = KEYS,
+                     .splits = 1, .sinks = OP_NO_BIAS, .scale = 0.125f});
+}
+
 /* ---- the table */
 
 #define LINEAR_TRIAL(id, form, rows, flags)                                          \
@@ -86,6 +98,13 @@ static void token(op_context o, const gpu_buffer *b, const trial *t, uint32_t fo
       {OPERAND_HALVES, KV_HEADS * 2 * KEYS * (head_dim), 0, true},                   \
       {OPERAND_FLOATS, SPLITS * HEADS * ((head_dim) + 4), 0, false},                 \
       {OPERAND_##y, HEADS * (head_dim), 0, true}}}
+#define TILE_TRIAL(head_dim)                                                         \
+    {KERNEL_ATTENTION_TILE_##head_dim, true, tile, head_dim, 1e-3f,                  \
+     {{OPERAND_STATE, POSITION, 0, false}, {OPERAND_FLOATS, 4, 0, false},            \
+      {OPERAND_FLOATS, QUERIES * (HEADS + 2 * KV_HEADS) * (head_dim), 0, false},     \
+      {OPERAND_KV, KV_HEADS * 2 * KEYS, head_dim, false},                            \
+      {OPERAND_FLOATS, 4, 0, false},                                                 \
+      {OPERAND_FLOATS, QUERIES * HEADS * (head_dim), 0, true}}}
 enum {
     GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
     JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM,
@@ -114,6 +133,9 @@ const trial trials[] = {
     TOKEN_TRIAL(ATTENTION_WHOLE, 64, FORM_LANES),
     TOKEN_TRIAL(ATTENTION_WHOLE, 128, FORM_LANES),
     TOKEN_TRIAL(ATTENTION_WHOLE, 256, FORM_LANES),
+    TILE_TRIAL(64),
+    TILE_TRIAL(128),
+    TILE_TRIAL(256),
     {KERNEL_NORM_FORM, false, norm_form, 0, 1e-3f,
      {{OPERAND_FLOATS, K, 0, true}, {OPERAND_FORM, K, 0, true}, {OPERAND_FLOATS, K, 0, false},
       {OPERAND_FLOATS, 2 * K, 0, false}}},
