@@ -33,14 +33,19 @@ static matrix copy_of(const matrices *m, uint32_t i) {
 
 static op_context ops(const matrices *m) { return (op_context){m->b->d->g, &m->b->d->programs}; }
 
+/* Of one matrix: experts' are several. */
 static bool is_projection(kernel_id id) {
     kernel_link link = kernels[id].link;
-    return link == LINK_PROJECT || link == LINK_PROJECT_PACKED || kernel_form(id) != X_PLAIN;
+    if (kernel_has_experts(id)) return false;
+    return link == LINK_PROJECT || link == LINK_TILES || link == LINK_PROJECT_PACKED ||
+           link == LINK_PROJECT_MATRIX || kernel_form(id) != X_PLAIN;
 }
 
 /* What a projection's kernel reads. */
 static x_form form_of(kernel_id id) {
-    return kernels[id].link == LINK_PROJECT_PACKED ? X_PACKED : kernel_form(id);
+    kernel_link link = kernels[id].link;
+    return link == LINK_PROJECT_PACKED ? X_PACKED : link == LINK_PROJECT_MATRIX ? X_HALF
+         : kernel_form(id);
 }
 
 /* Forms of one token alone. */

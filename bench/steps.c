@@ -43,8 +43,15 @@ void bench_only(op_programs *programs, kernel_id id) {
                 programs->of[other][f] = 0;
 }
 
-/* Compiles every kernel that a session could use on this device. */
-EXPORT(uint32_t, bench_compile, bench *b, const doppler_session *s, uint32_t ticket) {
+/* Whether a format is meant by a text that may name some: all are by one that names none. */
+static bool is_meant(const char *text, uint32_t format) {
+    bool any = false;
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++) any |= strstr(text, formats[f].name) != NULL;
+    return !any || strstr(text, formats[format].name);
+}
+
+/* Compiles every kernel that could stand for one that is compiled, of the formats meant. */
+EXPORT(uint32_t, bench_compile, bench *b, const char *filter, uint32_t ticket) {
     program_want wants[KERNEL_COUNT * FORMAT_COUNT];
     const gpu_limits *limits = gpu_get_limits(b->d->g);
     size_t count = 0;
@@ -52,9 +59,10 @@ EXPORT(uint32_t, bench_compile, bench *b, const doppler_session *s, uint32_t tic
     for (kernel_id id = 0; id < KERNEL_COUNT; id++)
         for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
             bool of_base = b->d->programs.of[kernel_base(id)][f] != 0;
-            if (of_base && kernel_exists(id, f, limits)) wants[count++] = (program_want){id, f};
+            bool meant = kernel_formats(id) != FORMAT_COUNT || is_meant(filter, f);
+            if (of_base && meant && kernel_exists(id, f, limits))
+                wants[count++] = (program_want){id, f};
         }
-    (void)s;
     return programs_compile(b->d, wants, count, compiled, b);
 }
 

@@ -43,7 +43,13 @@ static void linear_work(const dispatched *of, work *w) {
     const struct linear_dims *d = of->dims;
     uint32_t rows = d->flags & LINEAR_ACT ? 2 * d->rows : d->rows;
     matrix_work(w, of->format, rows, d->k, 1);
-    snprintf(w->shape, sizeof w->shape, "%ux%u", rows, d->k);
+    if (!d->used) {
+        snprintf(w->shape, sizeof w->shape, "%ux%u", rows, d->k);
+        return;
+    }
+    w->bytes *= d->used;
+    w->flops *= d->used;
+    snprintf(w->shape, sizeof w->shape, "%u/%u %ux%u", d->used, d->experts, rows, d->k);
 }
 
 /* Rows looked up. */
@@ -51,6 +57,13 @@ static void gather_work(const dispatched *of, work *w) {
     const struct gather_dims *d = of->dims;
     matrix_work(w, of->format, d->tokens, d->k, 0);
     snprintf(w->shape, sizeof w->shape, "%ux%u", d->tokens, d->k);
+}
+
+/* One row, of kernels whose dims begin as gather's do. */
+static void gather_one_work(const dispatched *of, work *w) {
+    const struct gather_dims *d = of->dims;
+    matrix_work(w, of->format, 1, d->k, 0);
+    snprintf(w->shape, sizeof w->shape, "1x%u", d->k);
 }
 
 /* Query i sees min(window, position + i + 1) keys: two products of head_dim each. */
@@ -81,7 +94,9 @@ static void no_work(const dispatched *of, work *w) { (void)of, (void)w; }
 /* By what a kernel's name begins with, the longest first: a variant's is its base's and more. */
 static const struct { const char *name; void (*of)(const dispatched *, work *); } works[] = {
     {"attention_merge", no_work}, {"attention_token", attention_token_work},
-    {"attention", attention_work}, {"gather", gather_work}, {"matvec", project_work},
+    {"attention_lanes", attention_token_work}, {"attention_whole", attention_token_work},
+    {"attention", attention_work}, {"gather_form", gather_one_work},
+    {"gather_packed", gather_one_work}, {"gather", gather_work}, {"matvec", project_work},
     {"matmul", project_work}, {"linear", linear_work}};
 
 static uint32_t format_of(const char *name) {

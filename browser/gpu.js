@@ -12,15 +12,21 @@ import { DopplerError } from './error.js';
 
 // doppler_status and gpu_feature, as far as they matter here
 const OK = 0, NO_MEMORY = 1, DEVICE_LOST = 3, GPU_ERROR = 4;
+const MATRIX = 'chromium-experimental-subgroup-matrix';
 const FEATURES = [
-    [1, 'subgroups'], [2, 'shader-f16'], [8, 'chromium-experimental-subgroup-matrix'],
+    [1, 'subgroups'], [2, 'shader-f16'], [8, MATRIX],
     [16, 'timestamp-query'],
 ];
 const PACKED_DOT = [4, 'packed_4x8_integer_dot_product'];
 /** Names of what makes kernels differ. */
-export const VARYING_FEATURES = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix',
-    PACKED_DOT[1]];
+export const VARYING_FEATURES = ['subgroups', 'shader-f16', MATRIX, PACKED_DOT[1]];
 const EXACT_HALF = 32;
+// gpu_matrix: component and result type of a product of subgroup matrices, M x N x K
+const MATRICES = [
+    [1, 'f16 f32 16x16x16'], [2, 'f16 f32 16x8x16'], [4, 'f16 f32 16x8x8'],
+    [8, 'f16 f32 8x16x16'],
+];
+const MATRIX_SUBGROUP = 32;          // kernels of subgroup matrices count on it
 
 // GPUBufferUsage, GPUMapMode and GPUShaderStage: fixed by the specification, not global in Node
 const MAP_READ = 0x1, COPY_SRC = 0x4, COPY_DST = 0x8, UNIFORM = 0x40, STORAGE = 0x80;
@@ -131,12 +137,14 @@ async function unpacksHalvesExactly(device) {
  *    timing: timestamps as fine as the device's, in Node; 65 us apart by default.
  *    without: features that are left alone.
  *    nodeOptions: handed to Dawn in Node. By default it does not clear workgroup memory, which
- *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program.
+ *      no kernel reads before writing: SwiftShader unrolls that, 6 s of compilation a program; and
+ *      it offers subgroup matrices and, on NVIDIA too, f16, as a browser does when told to.
  *  @returns {Promise<{device: GPUDevice, adapter: AdapterInfo, languageFeatures: Set<string>,
- *                     exactHalf: boolean}>} */
+ *                     exactHalf: boolean, matrices: number}>}  matrices: bits of gpu_matrix */
 export async function openDevice({ powerPreference = 'high-performance', force = false,
     limits = 'adapter', timing = false, without = [],
-    nodeOptions = ['enable-dawn-features=disable_workgroup_init',
+    nodeOptions = ['enable-dawn-features=disable_workgroup_init,allow_unsafe_apis,'
+        + 'vulkan_enable_f16_on_nvidia',
         ...(timing ? ['disable-dawn-features=timestamp_quantization'] : [])] } = {}) {
     const gpu = await findGpu(nodeOptions);
     const adapter = await gpu.requestAdapter({ powerPreference });
@@ -154,11 +162,36 @@ export async function openDevice({ powerPreference = 'high-performance', force =
         const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
         const languageFeatures = new Set([...gpu.wgslLanguageFeatures ?? []].filter(wanted));
         const exactHalf = limits === 'adapter' && await unpacksHalvesExactly(device);
-        return { device, adapter: info, languageFeatures, exactHalf };
+        const matrices = await matricesOf(device, adapter.info);
+        return { device, adapter: info, languageFeatures, exactHalf, matrices };
     } catch (e) {
         throw noGpu(`the adapter gives no device: ${firstLine(e.message)}`);
     }
 }
+
+// Bits of gpu_matrix. An experimental feature: other versions of a browser write its builtins in
+// other ways, so that a text in ours must compile.
+async function matricesOf(device, { subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs }) {
+    if (!device.features.has(MATRIX) || !device.features.has('subgroups')) return 0;
+    if (subgroupMinSize !== MATRIX_SUBGROUP || subgroupMaxSize !== MATRIX_SUBGROUP) return 0;
+    device.pushErrorScope('validation');
+    device.createShaderModule({ label: 'subgroup matrices', code: MATRIX_PROBE });
+    if (await device.popErrorScope()) return 0;
+    const has = new Set([...subgroupMatrixConfigs ?? []].map((c) => (
+        `${c.componentType} ${c.resultComponentType} ${c.M}x${c.N}x${c.K}`)));
+    const f16 = device.features.has('shader-f16');
+    return MATRICES.filter(([, name]) => has.has(name) && (f16 || !name.startsWith('f16')))
+        .reduce((bits, [bit]) => bits | bit, 0);
+}
+const MATRIX_PROBE = `enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+alias M = subgroup_matrix_result<f32, 16, 16>;
+var<workgroup> tile: array<vec4u, 64>;
+@compute @workgroup_size(32) fn main(@builtin(subgroup_id) s: u32) {
+    let m = subgroupMatrixLoad<M, row_major>(&tile, s, 4u);
+    subgroupMatrixStore<row_major>(&tile, s, m, 4u);
+}`;
 
 // ---- the imports
 
@@ -174,6 +207,7 @@ export class GpuHost {
     #device;
     #languageFeatures;
     #exactHalf;
+    #matrices;
     #onCrash;
     #wasm = null;
     #self = 0;                       // C's gpu *, 0: none
@@ -190,13 +224,15 @@ export class GpuHost {
     #staging = new Map();            // idle MAP_READ buffers, by size
 
     /** @param {{device: GPUDevice, languageFeatures?: Set<string>, exactHalf?: boolean,
-     *           onCrash?: (error: Error) => void}} options
-     *    device, languageFeatures, exactHalf: as openDevice returned them.
+     *           matrices?: number, onCrash?: (error: Error) => void}} options
+     *    device, languageFeatures, exactHalf, matrices: as openDevice returned them.
      *    onCrash: told when a callback into wasm throws (an assertion); else it is rethrown. */
-    constructor({ device, languageFeatures = new Set(), exactHalf = false, onCrash }) {
+    constructor({ device, languageFeatures = new Set(), exactHalf = false, matrices = 0,
+        onCrash }) {
         this.#device = device;
         this.#languageFeatures = languageFeatures;
         this.#exactHalf = exactHalf;
+        this.#matrices = matrices;
         this.#onCrash = onCrash;
         device.addEventListener('uncapturederror', (e) => {
             this.#failure ??= firstLine(e.error.message);
@@ -291,7 +327,8 @@ export class GpuHost {
         wasm.setU64(limits, has.maxBufferSize);
         wasm.setU64(limits + 8, has.maxStorageBufferBindingSize);
         [has.minStorageBufferOffsetAlignment, has.maxComputeWorkgroupStorageSize,
-            has.maxComputeInvocationsPerWorkgroup, has.maxComputeWorkgroupsPerDimension, bits]
+            has.maxComputeInvocationsPerWorkgroup, has.maxComputeWorkgroupsPerDimension, bits,
+            this.#matrices]
             .forEach((value, i) => wasm.setU32(limits + 16 + 4 * i, value));
         if (this.#lost !== null) this.#lose({ reason: 'unknown', message: this.#lost });
     }

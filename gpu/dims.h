@@ -39,12 +39,13 @@ enum { PROJECT_BIAS = 1, PROJECT_ADD = 2, PROJECT_EXPERTS = 4 };
 
 /* matvec and matmul: y[t * y_stride + y_first + r] = (ADD: itself +) sum_i W[m, r, i]
  * x[t / share, i] (+ BIAS: vectors[bias + m * rows + r]), t < tokens.  k % 32 == 0.
- * Dense: m = 0, matrices = share = 1, and matvec has one token. With EXPERTS the rows of y are the
+ * Dense: m = 0, matrices = share = 1. With EXPERTS the rows of y are the
  * slots, used to a token, m is the slot's expert - first_matrix, and slots with m >= matrices are
  * left alone; share: the slots of a row of x, used or 1. routing: for matvec the expert of each
  * slot; for matmul what expert_tiles writes, order = 3 tiles.
  * bindings: weights [matrices, rows, k] r, x r, vectors f32 r, routing u32 r (dense: anything), y
- * w. Packed variants: a row of x is a packed form of [k]. */
+ * w. Packed variants: a row of x is a packed form of [k]; those by subgroup matrices: a half
+ * one, and weights are rounded to f16. */
 struct project_dims {
     uint32_t rows, k, tokens;    /* rows: of one matrix */
     uint32_t y_first, y_stride;
@@ -62,18 +63,20 @@ struct project_dims {
  * 65536): off by half a scale, as f32's own rounding of the run's largest is. Runs in groups of
  * eight: 16 bytes of each run, then the next 16 ... (7 times): a, b, c and what stands behind q in
  * packed.
- * Squares are of x before it was rounded and before the gain that it was multiplied by. Runs that
+ * half: for each run 32 f16, the nearest to x * 2^-6, at most 65504: x up to 4,192,256.
+ * Squares, which half has not, are of x before it was rounded and before the gain that it was multiplied by. Runs that
  * the last eight lack are zeros, which nobody writes. */
-typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_FORMS } x_form;
+typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_HALF, X_FORMS } x_form;
+enum { X_HALF_SCALE = 64 };
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
     static const uint32_t group_bytes[X_FORMS] = {
-        [X_F32] = 1024 + 32, [X_PACKED] = 384, [X_DIGITS] = 896};
+        [X_F32] = 1024 + 32, [X_PACKED] = 384, [X_DIGITS] = 896, [X_HALF] = 512};
     return form == X_PLAIN ? k * 4 : (k + 255) / 256 * group_bytes[form];
 }
 
 /* form: out[t, :] = form(x[first + t, :] * (GAIN: vectors[gain + :])), t < tokens.
  * bindings: x [*, k] r, vectors f32 r, out: a form of [k] for each token w. Not plain; more than
- * one token: packed only. */
+ * one token: packed and half only. */
 enum { FORM_GAIN = 1 };
 struct form_dims { uint32_t k, tokens, first, gain, flags; };
 
@@ -89,12 +92,14 @@ struct gather_form_dims { uint32_t rows, k, first, gain; float scale; };
  * bindings: y [dim] r, vectors f32 r, x [dim] w, out: a form of [dim] w. Not plain. grid: 1. */
 struct norm_form_dims { uint32_t dim, gain, next_gain; float eps; };
 
-/* linear: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r < rows, where s is 1 or, with
+/* linear, and linear_experts below: d[r] = s sum_i W[r, i] x[i] (+ BIAS: vectors[bias + r]), r <
+ * rows, where s is 1 or, with
  * NORM, 1 / sqrt(sum of x's squares / k + eps);
  * v[r] = d[r], with ACT act(d[r]) * d[up + r], with ADD d[r] + y[y_first + r];
  * y[y_first + r] = v[r], not with ACT;
  * with FORM out = form(v * (GAIN: vectors[gain + r])), from element y_first of out_k on.
  * bindings: weights [*, k] r, x: a form of [k] r, vectors f32 r, y w, out w.
+ * activation, limit: of ACT, as act_mul's. experts, used: 0.
  * with FORM y_first % 32 == 0, and the rows end where out does or at a multiple of 32. */
 enum {
     LINEAR_NORM = 1, LINEAR_BIAS = 2, LINEAR_ACT = 4, LINEAR_ADD = 8, LINEAR_FORM = 16,
@@ -102,8 +107,23 @@ enum {
 };
 struct linear_dims {
     uint32_t rows, k, y_first, out_k, up, bias, gain, activation, flags;
-    float eps;
+    float eps, limit;
+    uint32_t experts, used;
 };
+
+/* linear_experts: the same for the experts of one token, chosen as route does; p: their weights.
+ * W and what BIAS adds are [experts, rows of one, ..], rows of one being 2 rows with ACT, else rows.
+ * With ACT, y untouched: out[s, :] = form(p[s] v) of expert s of the token, s < used, s the grid's
+ * z; rows of out are padded to whole groups of eight runs. Without: x is such a form [used, k],
+ * d[r] = sum over s, in this order, of (W[e_s] x[s, :] (+ p[s] bias)). NORM belongs to ACT.
+ * bindings: linear's, and logits [experts] r behind. */
+
+/* router: y[e] = sum_i W[e, i] vectors[gain + i] x[i] / sqrt(mean of x^2 + eps) (+ BIAS:
+ * vectors[bias + e]).
+ * bindings: weights [*, k] r, x [k] r, vectors f32 r, y [experts] w. grid: experts. gain % 4 == 0,
+ * k % 32 == 0. */
+enum { ROUTER_BIAS = 1 };
+struct router_dims { uint32_t k, gain, bias, flags; float eps; };
 
 /* route: the `used` largest of each token's router logits (ties: the lower index first; NaN counts
  * as -infinity), largest first, and the softmax over them.

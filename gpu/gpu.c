@@ -106,6 +106,7 @@ void gpu_cap_limits(gpu *g, const gpu_limits *most) {
     if (l->grid > most->grid) l->grid = most->grid;
     if (l->offset_alignment < most->offset_alignment) l->offset_alignment = most->offset_alignment;
     l->features &= most->features;
+    l->matrices &= most->matrices;
 }
 
 const char *gpu_message(const gpu *g) { return g->error.message; }

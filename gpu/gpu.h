@@ -26,6 +26,13 @@ enum gpu_feature {
     GPU_EXACT_HALF = 32          /* not WebGPU's: its unpack2x16float was seen to be exact */
 };
 
+/* Products of subgroup matrices: A [M, K] and B [K, N] of one type give C [M, N] of another, as the
+ * device lists them and its features permit. Only of devices whose subgroups have 32 threads. */
+enum gpu_matrix {            /* GPU_MATRIX_A_C_MxNxK */
+    GPU_MATRIX_F16_F32_16x16x16 = 1, GPU_MATRIX_F16_F32_16x8x16 = 2,
+    GPU_MATRIX_F16_F32_16x8x8 = 4, GPU_MATRIX_F16_F32_8x16x16 = 8
+};
+
 typedef struct gpu_limits {
     uint64_t buffer_bytes;       /* largest buffer */
     uint64_t binding_bytes;      /* largest storage binding */
@@ -34,6 +41,7 @@ typedef struct gpu_limits {
     uint32_t workgroup_threads;
     uint32_t grid;               /* workgroups along one dimension of a dispatch */
     uint32_t features;           /* gpu_feature bits */
+    uint32_t matrices;           /* gpu_matrix bits */
 } gpu_limits;
 
 /* One device. Owned; NULL when out of memory. gpu_web_create takes the GPUDevice that the host

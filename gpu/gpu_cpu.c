@@ -38,8 +38,8 @@ typedef struct gpu_cpu {
 
 static const gpu_limits cpu_limits = {
     .buffer_bytes = LARGEST_BUFFER, .binding_bytes = LARGEST_BUFFER, .offset_alignment = 256,
-    .workgroup_bytes = 16384, .workgroup_threads = 256, .grid = 65535,
-    .features = GPU_TIMESTAMPS | GPU_PACKED_DOT,
+    .workgroup_bytes = 65536, .workgroup_threads = 256, .grid = 65535,
+    .features = GPU_TIMESTAMPS | GPU_PACKED_DOT, .matrices = GPU_MATRIX_F16_F32_16x16x16,
 };
 
 static gpu_cpu *cpu_of(gpu *g) { return (gpu_cpu *)g; }

@@ -31,6 +31,7 @@ LAYOUT(gpu_readback, out, 20);
 LAYOUT(gpu_limits, binding_bytes, 8);
 LAYOUT(gpu_limits, offset_alignment, 16);
 LAYOUT(gpu_limits, features, 32);
+LAYOUT(gpu_limits, matrices, 36);
 _Static_assert(DOPPLER_NO_MEMORY == 1 && DOPPLER_DEVICE_LOST == 3 && DOPPLER_GPU_ERROR == 4,
                "browser/gpu.js");
 

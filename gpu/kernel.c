@@ -11,12 +11,12 @@
     X(GATHER,          gather,           gather,           "rrw",    LINK_WEIGHTS)   \
     X(RMSNORM,         rmsnorm,          rmsnorm,          "rrw",    LINK_NOTHING)   \
     X(MATVEC,          matvec,           matvec,           "rrrrw",  LINK_PROJECT)   \
-    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(MATMUL,          matmul,           matmul,           "rrrrw",  LINK_TILES)     \
     X(ROPE_KV,         rope_kv,          rope_kv,          "rrrww",  LINK_KV)        \
     X(ATTENTION,       attention,        attention,        "rrrrw",  LINK_KV)        \
     X(ATTENTION_MERGE, attention_merge,  attention_merge,  "rrw",    LINK_FORM)      \
     X(ACT_MUL,         act_mul,          act_mul,          "rw",     LINK_ACTIVATION)\
-    X(ROUTE,           route,            route,            "rww",    LINK_KEYS)      \
+    X(ROUTE,           route,            route,            "rww",    LINK_CHOICE)    \
     X(EXPERT_TILES,    expert_tiles,     expert_tiles,     "rw",     LINK_NOTHING)   \
     X(COMBINE,         combine,          combine,          "rrw",    LINK_NOTHING)   \
     X(ARGMAX,          argmax,           argmax,           "rwwwww", LINK_LOGITS)    \
@@ -41,11 +41,21 @@
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_STAGED, linear_packed_staged, linear,  "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
-    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_PROJECT)   \
+    X(LINEAR_EXPERTS,  linear_experts,   linear,           "rrrwwr", LINK_EXPERTS)   \
+    X(LINEAR_EXPERTS_WIDE, linear_experts_wide, linear,    "rrrwwr", LINK_EXPERTS)   \
+    X(LINEAR_EXPERTS_DIGITS, linear_experts_digits, linear, "rrrwwr", LINK_EXPERTS_DIGITS) \
+    X(LINEAR_EXPERTS_DIGITS_WIDE, linear_experts_digits_wide, linear, "rrrwwr",      \
+      LINK_EXPERTS_DIGITS)                                                           \
+    X(LINEAR_EXPERTS_PACKED, linear_experts_packed, linear, "rrrwwr", LINK_EXPERTS_PACKED) \
+    X(LINEAR_EXPERTS_PACKED_WIDE, linear_experts_packed_wide, linear, "rrrwwr",      \
+      LINK_EXPERTS_PACKED)                                                           \
+    X(ROUTER,          router,           router,           "rrrw",   LINK_WEIGHTS)   \
+    X(MATMUL_LARGE,    matmul_large,     matmul,           "rrrrw",  LINK_TILES)     \
     X(MATMUL_FEW,      matmul_few,       matmul_few,       "rrrrw",  LINK_PROJECT)   \
     X(MATMUL_PACKED,   matmul_packed,    matmul_packed,    "rrrrw",  LINK_PROJECT_PACKED) \
     X(MATMUL_PACKED_LARGE, matmul_packed_large, matmul_packed, "rrrrw", LINK_PROJECT_PACKED) \
-    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED)
+    X(MATMUL_FEW_PACKED, matmul_few_packed, matmul_few_packed, "rrrrw", LINK_PROJECT_PACKED) \
+    X(MATMUL_MATRIX,   matmul_matrix,    matmul_matrix,    "rrrrw",  LINK_PROJECT_MATRIX)
 
 /* The texts, in the generated wgsl.c. */
 #define X(id, name, text, access, link) extern const char wgsl_##text[];
@@ -59,10 +69,12 @@ extern const char wgsl_half[];
 extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_tile_64[], wgsl_tile_128[], wgsl_tile_256[];
 extern const char wgsl_k_scales[];            /* linked with two */
-extern const char wgsl_logits[], wgsl_key[], wgsl_part[], wgsl_activation[];
+extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_tile_store[],
+    wgsl_activation[];
+extern const char wgsl_linear_dense[], wgsl_linear_experts[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
-    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[];
+    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[], wgsl_forms_half_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
 extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[],
@@ -133,27 +145,58 @@ static const char *const tile_sources[KERNEL_COUNT] = {
     [KERNEL_ATTENTION_TILE_256] = wgsl_tile_256};
 
 static const char *const form_names[X_FORMS] = {
-    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits"};
+    [X_PLAIN] = "plain", [X_F32] = "f32", [X_PACKED] = "packed", [X_DIGITS] = "digits",
+    [X_HALF] = "half"};
 static const char *const form_sources[X_FORMS] = {
     [X_F32] = wgsl_forms_f32, [X_PACKED] = wgsl_forms_packed, [X_DIGITS] = wgsl_forms_digits};
 static const char *const form_stores[X_FORMS] = {
     [X_PLAIN] = wgsl_forms_plain_store, [X_F32] = wgsl_forms_f32_store,
-    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store};
+    [X_PACKED] = wgsl_forms_packed_store, [X_DIGITS] = wgsl_forms_digits_store,
+    [X_HALF] = wgsl_forms_half_store};
 
 /* Directives that the texts of variants need at a program's start. */
 static const char needs_packed_dot[] = "requires packed_4x8_integer_dot_product;\n";
 static const char needs_subgroups[] = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
+static const char needs_matrices[] =
+    "enable f16;\nenable subgroups;\nenable chromium_experimental_subgroup_matrix;\n"
+    "diagnostic(off, chromium.subgroup_matrix_uniformity);\n";
+
+/* Products that kernels of subgroup matrices are written for, the best first. */
+#define SHAPE(M, N, K) {GPU_MATRIX_F16_F32_##M##x##N##x##K, {M, N, K}, \
+    "const M: u32 = " #M "u;\nconst N: u32 = " #N "u;\nconst K: u32 = " #K "u;\n"}
+static const struct matrix_text { uint32_t bit; kernel_matrix shape; const char *text; }
+    matrices[] = {SHAPE(16, 16, 16), SHAPE(8, 16, 16), SHAPE(16, 8, 16), SHAPE(16, 8, 8)};
+#undef SHAPE
+
+static const struct matrix_text *matrix_of(const gpu_limits *device) {
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
+        if (device->matrices & matrices[i].bit) return &matrices[i];
+    return NULL;
+}
+
+const kernel_matrix *kernel_matrix_of(const gpu_limits *device) {
+    const struct matrix_text *found = matrix_of(device);
+    return found ? &found->shape : NULL;
+}
 
 /* What kernels of a link have beside a format; NULL ends it. */
-static const char *const link_sources[LINK_COUNT][3] = {
+static const char *const link_sources[LINK_COUNT][4] = {
     [LINK_PROJECT] = {wgsl_part},
-    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes},
+    [LINK_TILES] = {wgsl_part, wgsl_tile_store},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes, wgsl_tile_store},
+    [LINK_PROJECT_MATRIX] = {wgsl_part},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
-    [LINK_KEYS] = {wgsl_key},
+    [LINK_CHOICE] = {wgsl_choice, wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
     [LINK_HALF] = {wgsl_half},
     [LINK_LANES] = {wgsl_lanes_split, wgsl_half},
     [LINK_LANES_FORM] = {wgsl_lanes_whole, wgsl_half},
+    [LINK_LINEAR] = {wgsl_linear_dense},
+    [LINK_LINEAR_PACKED] = {wgsl_linear_dense},
+    [LINK_LINEAR_DIGITS] = {wgsl_linear_dense},
+    [LINK_EXPERTS] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
+    [LINK_EXPERTS_DIGITS] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
+    [LINK_EXPERTS_PACKED] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
 };
 
 /* Of variants; KERNEL_GATHER, 0: of none. */
@@ -163,6 +206,9 @@ static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
     [KERNEL_LINEAR_PACKED_STAGED] = KERNEL_LINEAR_PACKED,
     [KERNEL_NORM_FORM_WIDE] = KERNEL_NORM_FORM,
+    [KERNEL_LINEAR_EXPERTS_WIDE] = KERNEL_LINEAR_EXPERTS,
+    [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = KERNEL_LINEAR_EXPERTS_DIGITS,
+    [KERNEL_LINEAR_EXPERTS_PACKED_WIDE] = KERNEL_LINEAR_EXPERTS_PACKED,
     [KERNEL_MATMUL_LARGE] = KERNEL_MATMUL,
     [KERNEL_MATMUL_FEW] = KERNEL_MATMUL,
     [KERNEL_MATMUL_PACKED_LARGE] = KERNEL_MATMUL_PACKED,
@@ -171,11 +217,16 @@ static const kernel_id bases[KERNEL_COUNT] = {
 
 kernel_id kernel_base(kernel_id id) { return bases[id] ? bases[id] : id; }
 
-/* How kinds of linear have their x. */
+/* How kinds of linear have their x; whose matrices are experts'. */
 static const x_form link_forms[LINK_COUNT] = {
-    [LINK_LINEAR] = X_F32, [LINK_LINEAR_PACKED] = X_PACKED, [LINK_LINEAR_DIGITS] = X_DIGITS};
-static const gpu_twin_fn linear_twins[X_FORMS] = {
-    [X_F32] = twin_linear, [X_PACKED] = twin_linear_packed, [X_DIGITS] = twin_linear_digits};
+    [LINK_LINEAR] = X_F32, [LINK_LINEAR_PACKED] = X_PACKED, [LINK_LINEAR_DIGITS] = X_DIGITS,
+    [LINK_EXPERTS] = X_F32, [LINK_EXPERTS_PACKED] = X_PACKED, [LINK_EXPERTS_DIGITS] = X_DIGITS};
+static const bool link_experts[LINK_COUNT] = {
+    [LINK_EXPERTS] = true, [LINK_EXPERTS_PACKED] = true, [LINK_EXPERTS_DIGITS] = true};
+static const gpu_twin_fn linear_twins[X_FORMS][2] = {
+    [X_F32] = {twin_linear, twin_linear_experts},
+    [X_PACKED] = {twin_linear_packed, twin_linear_experts_packed},
+    [X_DIGITS] = {twin_linear_digits, twin_linear_experts_digits}};
 
 /* How kinds of gather_form leave theirs. */
 static const x_form gather_forms[LINK_COUNT] = {
@@ -187,16 +238,20 @@ x_form kernel_form(kernel_id id) { return link_forms[kernels[id].link]; }
 
 /* Whether kernels of a link multiply int8. */
 static bool is_packed(kernel_link link) {
-    return link == LINK_LINEAR_PACKED || link == LINK_LINEAR_DIGITS || link == LINK_PROJECT_PACKED;
+    return link == LINK_PROJECT_PACKED || link_forms[link] == X_PACKED ||
+           link_forms[link] == X_DIGITS;
 }
 
 static bool is_lanes(kernel_link link) {
     return link == LINK_LANES || link == LINK_LANES_FORM;
 }
 
+bool kernel_has_experts(kernel_id id) { return link_experts[kernels[id].link]; }
+
 static bool reads_weights(kernel_link link) {
-    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_PROJECT_PACKED ||
-           link_forms[link] || gather_forms[link];
+    return link == LINK_WEIGHTS || link == LINK_PROJECT || link == LINK_TILES ||
+           link == LINK_PROJECT_PACKED || link == LINK_PROJECT_MATRIX || link_forms[link] ||
+           gather_forms[link];
 }
 
 enum { LANES_FORMATS = LANES_WIDTHS * X_DIGITS };        /* the last form that it knows */
@@ -220,17 +275,32 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_PACKED_STAGED] = LINEAR_WIDE_THREADS,
     [KERNEL_NORM_FORM_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_EXPERTS_WIDE] = EXPERTS_WIDE_THREADS,
+    [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = EXPERTS_WIDE_THREADS,
+    [KERNEL_LINEAR_EXPERTS_PACKED_WIDE] = EXPERTS_WIDE_THREADS,
     [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
     [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
 };
+
+/* Whether the threads and tiles of matmul_matrix fit. */
+static bool has_room(const kernel_matrix *m, const gpu_limits *device) {
+    uint32_t row_bytes = (MATMUL_MATRIX_RUNS * 4 + 1) * 16;
+    return m && device->workgroup_threads >= MATMUL_MATRIX_THREADS &&
+           (m->m + m->n) * MATMUL_MATRIX_TILE * row_bytes <= device->workgroup_bytes;
+}
 
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
     kernel_link link = kernels[id].link;
     if (id == KERNEL_LINEAR_PACKED_STAGED && device->workgroup_bytes < LINEAR_STAGED_BYTES)
         return false;
+    if (threads[id] == EXPERTS_WIDE_THREADS && !(device->features & GPU_SUBGROUPS))
+        return false;            /* it would take 20 KiB for sums */
     if (is_lanes(link)) return device->features & GPU_SUBGROUPS;
+    if (link == LINK_FORM && format == X_HALF) return id == KERNEL_FORM;
     if (id == KERNEL_FORM || kernel_base(id) == KERNEL_NORM_FORM) return format != X_PLAIN;
+    if (link == LINK_PROJECT_MATRIX)
+        return packed_sources[format] && has_room(kernel_matrix_of(device), device);
     if (!is_packed(link)) return true;
     return packed_sources[format] && device->features & GPU_PACKED_DOT;
 }
@@ -268,7 +338,8 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     text_list t = {&desc, 0};
     if ((form && features & GPU_SUBGROUPS) || is_lanes(k->link)) add(&t, needs_subgroups);
     if (is_packed(k->link)) add(&t, needs_packed_dot);
-    if (form) desc.twin = linear_twins[form];
+    if (k->link == LINK_PROJECT_MATRIX) add(&t, needs_matrices);
+    if (form) desc.twin = linear_twins[form][kernel_has_experts(id)];
     if (gather_forms[k->link]) desc.twin = gather_twins[gather_forms[k->link]];
     if (k->link == LINK_LANES_FORM) desc.twin = twin_attention_whole;
     add(&t, k->source);
@@ -282,6 +353,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
         link_weights(&t, format);
         if (k->link == LINK_PROJECT_PACKED) add(&t, bytes_sources[format]);
         if (gather_forms[k->link]) add(&t, form_stores[gather_forms[k->link]]);
+        if (k->link == LINK_PROJECT_MATRIX) add(&t, matrix_of(device)->text);
         linked = formats[format].name;
     } else if (k->link == LINK_KV) {
         add(&t, tile_sources[id]);
@@ -292,6 +364,7 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     } else if (k->link == LINK_FORM || k->link == LINK_LANES_FORM) {
         uint32_t out = k->link == LINK_FORM ? format : X_F32 + format / LANES_WIDTHS;
         add(&t, form_stores[out]);
+        if (out == X_HALF) add(&t, wgsl_half);
         linked = form_names[out];
     }
     if (decodes_halves(k->link))

@@ -53,6 +53,12 @@ static kernel_id choose(op_context o, kernel_id rule, op_shape shape) {
 
 /* ---- matrices */
 
+/* One that the device binds at once. */
+static gpu_binding whole_matrix(const matrix *w) {
+    return (gpu_binding){w->buffer, w->offset_bytes,
+                         w->rows * format_row_bytes(w->format, w->cols)};
+}
+
 /* Rows [first, first + rows) of a matrix, within the binding limit. */
 typedef struct slab { uint32_t first, rows; gpu_binding binding; } slab;
 
@@ -121,19 +127,35 @@ static const struct tile { uint32_t rows, tokens; } tiles[KERNEL_COUNT] = {
     [KERNEL_MATMUL_PACKED] = {MATMUL_ROWS, MATMUL_PACKED_TOKENS},
     [KERNEL_MATMUL_PACKED_LARGE] = {MATMUL_ROWS, MATMUL_LARGE_TOKENS},
     [KERNEL_MATMUL_FEW_PACKED] = {MATMUL_FEW_PACKED_ROWS, MATMUL_FEW_TOKENS},
+    [KERNEL_MATMUL_MATRIX] = {0, MATMUL_LARGE_TOKENS},         /* of experts; else tile_of() */
 };
 
-/* The kernel for tokens that go through one matrix; the rule is by figures of an H200
- * (docs/SPEED.md). */
+static struct tile tile_of(op_context o, kernel_id kernel) {
+    if (kernel != KERNEL_MATMUL_MATRIX) return tiles[kernel];
+    const kernel_matrix *m = kernel_matrix_of(gpu_get_limits(o.g));
+    return (struct tile){MATMUL_MATRIX_TILE * m->n, MATMUL_MATRIX_TILE * m->m};
+}
+
+/* Kinds of matmul by the size of their tiles, of each form that they read. */
+typedef enum tile_size { TILE_FEW, TILE_SMALL, TILE_LARGE, TILE_SIZES } tile_size;
+static const kernel_id tile_kernels[2][TILE_SIZES] = {
+    {KERNEL_MATMUL_FEW, KERNEL_MATMUL, KERNEL_MATMUL_LARGE},
+    {KERNEL_MATMUL_FEW_PACKED, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}};
+
+/* The kernel for tokens that go through one matrix. The rule is by figures of an H200
+ * (docs/SPEED.md): few read weights from memory at best speed, large tiles pay where there are
+ * enough of them to fill it. */
 static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
-    enum { FEW = 16, LARGE = 64 };
-    static const kernel_id rules[][2] = {
-        {KERNEL_MATMUL_FEW, KERNEL_MATMUL_FEW_PACKED}, {KERNEL_MATMUL, KERNEL_MATMUL_PACKED},
-        {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE}};
-    uint32_t size = (shape.tokens > FEW) + (shape.tokens > LARGE);
-    if (shape.tokens == 1 && form != X_PACKED) return KERNEL_MATVEC;
+    enum { FEW = 24, FEW_PACKED = 64, LARGE = 96, LARGE_GROUPS = 128 };
+    bool is_packed = form == X_PACKED;
+    if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
+    if (shape.tokens == 1 && !is_packed) return KERNEL_MATVEC;
+    uint32_t groups =
+        ceil_div(shape.rows, MATMUL_ROWS) * ceil_div(shape.tokens, MATMUL_LARGE_TOKENS);
+    tile_size size = shape.tokens <= (is_packed ? FEW_PACKED : FEW)      ? TILE_FEW
+                   : shape.tokens <= LARGE || groups < LARGE_GROUPS      ? TILE_SMALL : TILE_LARGE;
     shape.tokens = op_token_class(shape.tokens);
-    return choose(o, rules[size][form == X_PACKED], shape);
+    return choose(o, tile_kernels[is_packed][size], shape);
 }
 
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
@@ -146,9 +168,10 @@ static void project_slab(op_context o, kernel_id kernel, weight_format format,
         across = ceil_div(groups, down);
         deep = dims->tokens;
     } else {
-        across = ceil_div(dims->rows, tiles[kernel].rows);
+        struct tile tile = tile_of(o, kernel);
+        across = ceil_div(dims->rows, tile.rows);
         down = dims->flags & PROJECT_EXPERTS ? dims->order / 3
-                                             : ceil_div(dims->tokens, tiles[kernel].tokens);
+                                             : ceil_div(dims->tokens, tile.tokens);
     }
     gpu_dispatch(o.g, program_of(o, kernel, format), bindings, 5, dims, sizeof *dims, across, down,
                  deep);
@@ -179,6 +202,17 @@ void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_firs
     }
 }
 
+void op_project_each(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, uint32_t tokens,
+                     gpu_buffer vectors, uint32_t bias) {
+    assert(tokens > 0 && op_binds(o.g, w));
+    const struct project_dims dims = {
+        .rows = w->rows, .k = w->cols, .tokens = tokens, .y_stride = w->rows,
+        .bias = bias == OP_NO_BIAS ? 0 : bias, .flags = bias == OP_NO_BIAS ? 0 : PROJECT_BIAS,
+        .matrices = 1, .share = 1};
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(vectors), whole(y)};
+    project_slab(o, KERNEL_MATVEC, w->format, bindings, &dims);
+}
+
 /* ---- decode steps */
 
 /* So many workgroups, as two dimensions of a grid. */
@@ -189,7 +223,7 @@ static void spread(op_context o, uint32_t groups, uint32_t *across, uint32_t *do
 
 void op_form(op_context o, x_form form, gpu_buffer out, gpu_buffer x, gpu_buffer vectors,
              struct form_dims dims) {
-    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form == X_PACKED)));
+    assert(dims.k % 32 == 0 && (dims.tokens == 1 || (dims.tokens > 1 && form != X_F32)));
     gpu_binding bindings[] = {whole(x), whole(vectors), whole(out)};
     uint32_t across, down;
     spread(o, ceil_div(dims.k / 32 * dims.tokens, FORM_RUNS), &across, &down);
@@ -211,20 +245,32 @@ bool op_binds(const gpu *g, const matrix *w) {
 }
 
 /* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
- * other would fill a GPU, and always where x takes many registers; of these, x staged where rows are
- * long and decoding them leaves the time. */
+ * other would fill a GPU; x staged where there are fewer yet, rows are long and decoding them leaves
+ * the time. */
 static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
                                const struct linear_dims *dims) {
-    enum { WIDE_GROUPS = 256, STAGED_K = 8192 };
+    enum { WIDE_GROUPS = 256, STAGED_GROUPS = 128, STAGED_K = 4096 };
     static const kernel_id ids[X_FORMS][3] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
         [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
         [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
                       KERNEL_LINEAR_PACKED_STAGED}};
-    bool few = form == X_DIGITS || ceil_div(dims->rows, LINEAR_ROWS) <= WIDE_GROUPS;
-    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && !(dims->flags & LINEAR_ACT);
+    uint32_t groups = ceil_div(dims->rows, LINEAR_ROWS);
+    bool few = groups <= WIDE_GROUPS;
+    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && groups <= STAGED_GROUPS &&
+                  !(dims->flags & LINEAR_ACT);
     return choose(o, ids[form][few + (few && staged)],
                   (op_shape){w->format, w->rows, w->cols, 1});
+}
+
+/* The same for experts, of which so many workgroups go through one dispatch. */
+static kernel_id experts_kernel(op_context o, x_form form, const matrix *w, uint32_t groups) {
+    enum { WIDE_GROUPS = 256 };
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR_EXPERTS, KERNEL_LINEAR_EXPERTS_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_EXPERTS_DIGITS, KERNEL_LINEAR_EXPERTS_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_EXPERTS_PACKED, KERNEL_LINEAR_EXPERTS_PACKED_WIDE}};
+    return choose(o, ids[form][groups < WIDE_GROUPS], (op_shape){w->format, w->rows, w->cols, 1});
 }
 
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
@@ -249,6 +295,30 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
 
 /* ---- experts */
 
+void op_linear_experts(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                       gpu_buffer x, gpu_buffer vectors, gpu_buffer logits,
+                       struct linear_dims dims) {
+    bool act = dims.flags & LINEAR_ACT;
+    assert(dims.k == w->cols && dims.experts * dims.rows * (act ? 2 : 1) == w->rows);
+    assert(form != X_PLAIN && op_binds(o.g, w) && (!act || dims.up == dims.rows));
+    assert(dims.experts <= ROUTE_MAX_EXPERTS && dims.used <= ROUTE_MAX_USED);
+    assert(dims.used > 0 && dims.used <= dims.experts);
+    uint32_t groups = ceil_div(dims.rows, LINEAR_ROWS), deep = act ? dims.used : 1, across, down;
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(y), whole(out),
+                              whole(logits)};
+    spread(o, groups, &across, &down);
+    gpu_dispatch(o.g, program_of(o, experts_kernel(o, form, w, groups * deep), w->format), bindings,
+                 6, &dims, sizeof dims, across, down, deep);
+}
+
+void op_router(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, gpu_buffer vectors,
+               struct router_dims dims) {
+    assert(dims.k == w->cols && dims.k % 32 == 0 && dims.gain % 4 == 0 && op_binds(o.g, w));
+    gpu_binding bindings[] = {whole_matrix(w), whole(x), whole(vectors), whole(y)};
+    gpu_dispatch(o.g, program_of(o, KERNEL_ROUTER, w->format), bindings, 4, &dims, sizeof dims,
+                 w->rows, 1, 1);
+}
+
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims) {
     assert(dims.experts <= ROUTE_MAX_EXPERTS && dims.used <= ROUTE_MAX_USED);
@@ -262,36 +332,42 @@ uint32_t op_routing_words(uint32_t slots, uint32_t experts) {
     return 3 * expert_tile_count(slots, experts, MATMUL_FEW_TOKENS) + slots;
 }
 
-/* Slots for each expert up to which matvec is faster than matmul with tiles that are filled in
- * part: measured on an H200, 4 to 5 of 32 experts and 7 of 8. */
-enum { EXPERTS_MATVEC_SLOTS = 3 };
+/* Slots for each expert up to which matvec is faster than tiles of few: on an H200 these take 1.7
+ * times as long for one to four of an expert as matvec for one. */
+enum { EXPERTS_MATVEC_SLOTS = 1 };
 
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts) {
-    return form == X_PACKED || slots > EXPERTS_MATVEC_SLOTS * experts;
+    return form != X_PLAIN || slots > EXPERTS_MATVEC_SLOTS * experts;
 }
 
-/* By the slots that experts have on average. */
-uint32_t op_expert_tile(uint32_t slots, uint32_t experts) {
+/* The kernel for slots that are sorted by expert, by how many each has on average. */
+static kernel_id sorted_rule(x_form form, uint32_t slots, uint32_t experts) {
+    enum { FEW = 12, FEW_PACKED = 24, LARGE = 256 };
+    bool is_packed = form == X_PACKED;
+    if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
     uint32_t each = slots / experts;
-    return each <= 2 * MATMUL_FEW_TOKENS ? MATMUL_FEW_TOKENS
-         : each < MATMUL_LARGE_TOKENS    ? MATMUL_TOKENS : MATMUL_LARGE_TOKENS;
+    tile_size size = each <= (is_packed ? FEW_PACKED : FEW) ? TILE_FEW
+                   : each < LARGE                            ? TILE_SMALL : TILE_LARGE;
+    return tile_kernels[is_packed][size];
 }
 
-/* The same, without the large tile where a program that makes it was wrong on this device. */
-static uint32_t expert_tile(op_context o, uint32_t slots, uint32_t experts) {
-    static const kernel_id large[] = {KERNEL_MATMUL_LARGE, KERNEL_MATMUL_PACKED_LARGE};
-    uint32_t size = op_expert_tile(slots, experts);
-    for (uint32_t i = 0; i < sizeof large / sizeof *large; i++)
-        for (uint32_t f = 0; f < FORMAT_COUNT && size > MATMUL_TOKENS; f++)
-            if (o.programs->of[kernel_base(large[i])][f] && !o.programs->of[large[i]][f])
-                size = MATMUL_TOKENS;
-    return size;
+uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts) {
+    return tiles[sorted_rule(form, slots, experts)].tokens;
 }
 
-void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
-                     uint32_t experts) {
+/* What the rule says, or the small tile where a program was wrong on this device: all matrices of a
+ * layer share its tiles. */
+static kernel_id sorted_kernel(op_context o, x_form form, uint32_t slots, uint32_t experts) {
+    kernel_id rule = sorted_rule(form, slots, experts), base = kernel_base(rule);
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++)
+        if (o.programs->of[base][f] && !o.programs->of[rule][f]) return base;
+    return rule;
+}
+
+void op_expert_tiles(op_context o, x_form form, gpu_buffer routing, gpu_buffer ids,
+                     uint32_t slots, uint32_t experts) {
     assert(experts <= ROUTE_MAX_EXPERTS);
-    uint32_t size = expert_tile(o, slots, experts);
+    uint32_t size = tiles[sorted_kernel(o, form, slots, experts)].tokens;
     struct expert_tiles_dims dims = {slots, experts, size,
                                      expert_tile_count(slots, experts, size)};
     gpu_binding bindings[] = {whole(ids), whole(routing)};
@@ -304,10 +380,10 @@ void op_project_experts(op_context o, gpu_buffer y, uint32_t y_first, uint32_t y
                         uint32_t bias, const op_experts *e) {
     uint32_t rows = w->rows / e->experts, slots = tokens * e->used;
     bool sorted = op_sorts_experts(e->form, slots, e->experts);
-    uint32_t size = expert_tile(o, slots, e->experts);
-    const op_shape shape = {w->format, rows, w->cols, size};
-    kernel_id kernel = sorted ? project_kernel(o, e->form, shape) : KERNEL_MATVEC;
+    kernel_id kernel = sorted ? sorted_kernel(o, e->form, slots, e->experts) : KERNEL_MATVEC;
+    uint32_t size = sorted ? tiles[kernel].tokens : 1;
     assert(tokens > 0 && w->rows % e->experts == 0 && y_stride >= y_first + rows);
+    assert(!sorted || size <= tile_of(o, kernel).tokens);
     for (slab s = {0}; slab_next(o, w, op_slab_rows(rows), &s);) {
         const struct project_dims dims = {
             .rows = rows, .k = w->cols, .tokens = slots, .y_first = y_first, .y_stride = y_stride,

@@ -74,37 +74,51 @@ void op_gather_form(op_context o, x_form form, gpu_buffer y, gpu_buffer out, con
 void op_rmsnorm(op_context o, gpu_buffer y, gpu_buffer x, gpu_buffer vectors,
                 struct rmsnorm_dims dims);
 /* y[t * y_stride + y_first + r] = (add ? itself : 0) + W[r, :] . x[t, :] + bias[r].
- * form: of each row of x, plain or packed. Plain: matvec for one token, matmul for more. bias:
- * element of vectors or OP_NO_BIAS. */
+ * form: of each row of x, plain, packed or half. Plain: matvec for one token, matmul for more.
+ * bias: element of vectors or OP_NO_BIAS. */
 void op_project(op_context o, x_form form, gpu_buffer y, uint32_t y_first, uint32_t y_stride,
                 const matrix *w, gpu_buffer x, uint32_t tokens, gpu_buffer vectors, uint32_t bias,
                 bool add);
-/* The same by a kernel of one's own choice: matvec, matmul or a variant of it, packed for packed
- * x. */
+/* The same by a kernel of one's own choice: matvec, matmul or a variant of it that reads x in
+ * its form. */
 void op_project_by(op_context o, kernel_id kernel, gpu_buffer y, uint32_t y_first,
                    uint32_t y_stride, const matrix *w, gpu_buffer x, uint32_t tokens,
                    gpu_buffer vectors, uint32_t bias, bool add);
 
+/* y [tokens, w->rows] = W x + bias, a token at a time by matvec: for matrices of so few rows that
+ * tiles would leave most of a GPU idle, which the device binds at once. */
+void op_project_each(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, uint32_t tokens,
+                     gpu_buffer vectors, uint32_t bias);
+
 /* ---- mixture of experts: a token goes through `used` of them, one a slot */
 
+/* y [w->rows]: the router's logits of one token, its norm included. */
+void op_router(op_context o, gpu_buffer y, const matrix *w, gpu_buffer x, gpu_buffer vectors,
+               struct router_dims dims);
+/* One token through the experts that its logits [dims.experts] choose: with LINEAR_ACT out = a form
+ * [used, rows], else y, out as op_linear's of their sum, x being such a form. w: [experts, rows of
+ * one, k], which the device binds at once. */
+void op_linear_experts(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
+                       gpu_buffer x, gpu_buffer vectors, gpu_buffer logits,
+                       struct linear_dims dims);
 /* ids, weights [tokens, used]: the experts of each token and their shares, by logits [tokens,
  * experts]. */
 void op_route(op_context o, gpu_buffer ids, gpu_buffer weights, gpu_buffer logits,
               uint32_t tokens, struct route_dims dims);
 /* Whether so many slots are sorted by expert, for tiles; few go one by one where x is plain. */
 bool op_sorts_experts(x_form form, uint32_t slots, uint32_t experts);
-/* Slots by expert, for op_project_experts where op_sorts_experts(); routing has
+/* Slots by expert, for op_project_experts of that form where op_sorts_experts(); routing has
  * op_routing_words(). */
-void op_expert_tiles(op_context o, gpu_buffer routing, gpu_buffer ids, uint32_t slots,
-                     uint32_t experts);
+void op_expert_tiles(op_context o, x_form form, gpu_buffer routing, gpu_buffer ids,
+                     uint32_t slots, uint32_t experts);
 uint32_t op_routing_words(uint32_t slots, uint32_t experts);
 /* Slots of a tile. */
-uint32_t op_expert_tile(uint32_t slots, uint32_t experts);
+uint32_t op_expert_tile(x_form form, uint32_t slots, uint32_t experts);
 
 typedef struct op_experts {
     uint32_t experts, used;
     uint32_t share;              /* slots of a row of x: used, or 1 */
-    x_form form;                 /* of a row of x: plain or packed */
+    x_form form;                 /* of a row of x: plain, packed or half */
     gpu_buffer ids;              /* u32 [tokens, used] */
     gpu_buffer routing;          /* used where op_sorts_experts() */
 } op_experts;
@@ -147,7 +161,7 @@ void op_norm_form(op_context o, x_form form, gpu_buffer x, gpu_buffer out, gpu_b
  * are w's, with LINEAR_ACT half its rows; y_first, bias and gain are of w's first row. */
 void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const matrix *w,
                gpu_buffer x, gpu_buffer vectors, struct linear_dims dims);
-/* Whether a device binds all of w at once: LINEAR_ACT needs that. */
+/* Whether a device binds all of w at once: LINEAR_ACT and experts need that. */
 bool op_binds(const gpu *g, const matrix *w);
 void op_nll(op_context o, gpu_buffer nll, gpu_buffer logits, gpu_buffer targets,
             struct nll_dims dims);

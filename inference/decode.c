@@ -9,8 +9,10 @@
  *   6 x += W that                              and the norm's input of the next layer
  *
  * Where the model has norms behind its parts, 4 and 6 leave W y, which norm_form takes to x; where
- * the cache is not f16, rope_kv comes before 2; where few keys are seen 3 is in 2; where the model
- * has experts, moe.c stands for 5 and 6, exact and with a norm of its own.
+ * the cache is not f16, rope_kv comes before 2; where few keys are seen 3 is in 2. Where the model has
+ * experts, the router comes before 5, and 5 and 6 are those of the token's experts: 5 leaves p act(W
+ * norm(x)) * (W norm(x)) of each, p its share, which 6 takes all together; where a binding does not
+ * hold a projection of theirs, moe.c stands for 5 and 6, exact and with a norm of its own.
  * Between projections x travels in a form (gpu/dims.h): with FAST int8; else f32, or where all
  * weights have at most 8 bits integers of 24, which are as exact and faster. */
 #include "inference/engine.h"
@@ -22,13 +24,30 @@ kernel_id decode_kernel(x_form form) {
     return ids[form];
 }
 
+kernel_id experts_kernel(x_form form) {
+    static const kernel_id ids[X_FORMS] = {
+        [X_F32] = KERNEL_LINEAR_EXPERTS, [X_DIGITS] = KERNEL_LINEAR_EXPERTS_DIGITS,
+        [X_PACKED] = KERNEL_LINEAR_EXPERTS_PACKED};
+    return ids[form];
+}
+
 x_form decode_form(const doppler_model *m, doppler_precision precision) {
     x_form form = precision == DOPPLER_FAST ? X_PACKED
                 : m->d->is_cpu ? X_F32 : X_DIGITS;               /* digits are slower there */
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (m->linear_formats & 1u << f && !program_exists_any(m->d, decode_kernel(form), f))
+        if ((m->linear_formats & 1u << f && !program_exists_any(m->d, decode_kernel(form), f)) ||
+            (m->expert_formats & 1u << f && !program_exists_any(m->d, experts_kernel(form), f)))
             return X_F32;
     return form;
+}
+
+static bool binds(const doppler_model *m, const projection *p) {
+    return p->count == 1 && op_binds(m->d->g, &p->part[0]);
+}
+
+bool decode_folds_experts(const doppler_model *m, uint32_t layer) {
+    const layer_weights *w = &m->weights.layers[layer];
+    return w->ffn_post_norm == OP_NO_BIAS && binds(m, &w->gate_up) && binds(m, &w->down);
 }
 
 /* y[y_first ..] = W x, or what flags say, for all parts of a projection. */
@@ -44,7 +63,7 @@ static void project(const doppler_session *s, const projection *p, gpu_buffer y,
                       .rows = rows, .k = w->cols, .y_first = p->first[i],
                       .out_k = flags & LINEAR_ACT ? rows : p->rows, .up = rows,
                       .bias = bias ? p->bias[i] : 0, .gain = gain, .activation = m->activation,
-                      .flags = flags | bias, .eps = m->norm_eps});
+                      .flags = flags | bias, .eps = m->norm_eps, .limit = m->activation_limit});
     }
 }
 
@@ -81,7 +100,7 @@ static void join(const doppler_session *s, const projection *p, gpu_buffer y, ui
 static void gate(const doppler_session *s, const projection *p) {
     const model_config *m = &s->model->manifest.model;
     const session_buffers *b = &s->buffers;
-    if (p->count == 1 && op_binds(s->model->d->g, &p->part[0])) {
+    if (binds(s->model, p)) {
         project(s, p, b->activated, b->hidden_form, b->x_form, 0,
                 LINEAR_NORM | LINEAR_ACT | LINEAR_FORM);
         return;
@@ -92,8 +111,41 @@ static void gate(const doppler_session *s, const projection *p) {
     to_form(s, b->hidden_form, b->activated, m->hidden, OP_NO_BIAS);
 }
 
-/* x += the sum of the token's experts, or its norm */
+/* y = W x for the experts that b->router chooses: linear_experts of gpu/dims.h. */
+static void project_experts(const doppler_session *s, const projection *p, gpu_buffer y,
+                            gpu_buffer out, gpu_buffer x, uint32_t gain, uint32_t flags) {
+    const model_config *m = &s->model->manifest.model;
+    const matrix *w = &p->part[0];
+    uint32_t rows = flags & LINEAR_ACT ? p->rows / 2 : p->rows;
+    uint32_t bias = p->bias[0] == OP_NO_BIAS ? 0 : LINEAR_BIAS;
+    op_linear_experts(session_ops(s), s->form, y, out, w, x, s->model->weights.vectors,
+                      s->buffers.router,
+                      (struct linear_dims){
+                          .rows = rows, .k = w->cols, .out_k = rows, .up = rows,
+                          .bias = bias ? p->bias[0] : 0, .gain = gain,
+                          .activation = m->activation, .flags = flags | bias, .eps = m->norm_eps,
+                          .limit = m->activation_limit, .experts = m->experts,
+                          .used = m->experts_used});
+}
+
+/* x += the sum of the token's experts */
 static void experts(const doppler_session *s, uint32_t layer, uint32_t next_norm) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    const projection *router = &w->router;
+    const session_buffers *b = &s->buffers;
+    bool bias = router->bias[0] != OP_NO_BIAS;
+    op_router(session_ops(s), b->router, &router->part[0], b->x, s->model->weights.vectors,
+              (struct router_dims){m->dim, w->ffn_norm, bias ? router->bias[0] : 0,
+                                   bias ? ROUTER_BIAS : 0, m->norm_eps});
+    project_experts(s, &w->gate_up, b->activated, b->hidden_form, b->x_form, 0,
+                    LINEAR_NORM | LINEAR_ACT | LINEAR_FORM);
+    project_experts(s, &w->down, b->x, b->x_form, b->hidden_form, next_norm,
+                    LINEAR_ADD | LINEAR_FORM | LINEAR_GAIN);
+}
+
+/* x += the sum of the token's experts, or its norm, by moe.c */
+static void experts_apart(const doppler_session *s, uint32_t layer, uint32_t next_norm) {
     const model_config *m = &s->model->manifest.model;
     const layer_weights *w = &s->model->weights.layers[layer];
     const session_buffers *b = &s->buffers;
@@ -161,7 +213,7 @@ static void layer(const doppler_session *s, uint32_t index) {
     join(s, &w->attn_out, b->attended_form, w->attn_post_norm, w->ffn_norm);
     uint32_t next_norm = last ? all->final_norm : all->layers[index + 1].attn_norm;
     if (m->experts) {
-        experts(s, index, next_norm);
+        (decode_folds_experts(s->model, index) ? experts : experts_apart)(s, index, next_norm);
         return;
     }
     gate(s, &w->gate_up);

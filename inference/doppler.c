@@ -23,8 +23,10 @@ static gpu *create_device(doppler_device device) {
 
 /* WebGPU, "Limits": the defaults of a device. */
 static const gpu_limits limits[] = {
-    [DOPPLER_LIMITS_DEFAULT] = {256 << 20, 128 << 20, 256, 16384, 256, 65535, UINT32_MAX},
-    [DOPPLER_LIMITS_1MIB] = {256 << 20, 1 << 20, 256, 16384, 256, 65535, UINT32_MAX},
+    [DOPPLER_LIMITS_DEFAULT] = {256 << 20, 128 << 20, 256, 16384, 256, 65535, UINT32_MAX,
+                                UINT32_MAX},
+    [DOPPLER_LIMITS_1MIB] = {256 << 20, 1 << 20, 256, 16384, 256, 65535, UINT32_MAX,
+                                UINT32_MAX},
 };
 
 static char *copy_name(const char *name) {

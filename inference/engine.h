@@ -41,6 +41,7 @@ struct doppler_model {
     bool allocated;              /* or on its way to be */
     uint32_t formats;            /* a bit for each weight_format of its matrices */
     uint32_t linear_formats;     /* of those that decode.c reads by linear */
+    uint32_t expert_formats;     /* and by linear_experts */
     bool buffers_ready, programs_ready;
     uint32_t waiting;            /* device callbacks that are due */
     bool destroyed;              /* by the user, while callbacks were due */
@@ -69,9 +70,10 @@ typedef struct session_buffers {
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer parts;            /* [sample_part_words(vocab)] u32 */
     gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
-                                  * also [chunk, dim] packed */
+                                  * also [chunk, dim] packed or half */
     gpu_buffer attended_form;    /* [heads * head_dim], the same */
-    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot */
+    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot; of one token's
+                                  * experts each is padded to whole groups of eight runs */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;
@@ -257,6 +259,10 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens);
 x_form decode_form(const doppler_model *m, doppler_precision precision);
 /* The kind of linear, and its variants, that read x so. */
 kernel_id decode_kernel(x_form form);
+/* The same for experts. */
+kernel_id experts_kernel(x_form form);
+/* Whether a layer's experts go through linear_experts, else through moe.c. */
+bool decode_folds_experts(const doppler_model *m, uint32_t layer);
 void decode_layers(const doppler_session *s);
 /* logits [1, vocab] of the token that decode_layers has read */
 void decode_head(const doppler_session *s);
@@ -286,17 +292,22 @@ doppler_status session_prepare(doppler_session *s, doppler_done_fn done, void *u
 
 /* ---- moe.c */
 
-/* The form of x in which forward.c lets a layer's experts read: packed with FAST where all of their
- * matrices can be multiplied so, else plain. */
-x_form moe_form(const doppler_session *s, uint32_t layer);
+/* The same as session_prompt_form, for a layer's experts. */
+x_form moe_form(const doppler_session *s, uint32_t layer, uint32_t tokens);
 /* Feed-forward of a layer with experts: y (+)= what they make of `normed`, weighted. */
 void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,
                  gpu_buffer y, bool add);
 
 /* ---- session.c */
 
-/* Whether forward.c multiplies matrices of this format by int8. */
+/* Whether forward.c multiplies matrices of this format by int8, or by subgroup matrices where
+ * there are some. */
 bool session_packs(const doppler_session *s, weight_format format);
+/* Whether forward.c may use subgroup matrices. */
+bool session_has_matrices(const doppler_session *s);
+/* The form of x in which forward.c lets a projection read that many tokens: plain, or with FAST
+ * packed or half, by what the device has for all of its formats. */
+x_form session_prompt_form(const doppler_session *s, const projection *p, uint32_t tokens);
 op_context session_ops(const doppler_session *s);
 /* Uploads the state and the token ids of a step. */
 void session_write_step(doppler_session *s, const step_state *state, const uint32_t *ids,

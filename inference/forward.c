@@ -8,7 +8,7 @@
  *   logits = head(norm(x))
  *
  * N: norms of q and k, P: norms behind attention and feed-forward; both only in some models. With
- * FAST every projection reads its x as int8 (gpu/dims.h).
+ * FAST every projection reads its x as int8 or f16 (gpu/dims.h).
  * Touvron et al. 2023 (LLaMA), Ainslie et al. 2023 (GQA), Shazeer 2020 (gated FFN), Gemma Team
  * 2025 (Gemma 3: N, P, sliding layers). */
 #include "inference/engine.h"
@@ -19,17 +19,17 @@ static void mark(const doppler_session *s, const char *name, uint32_t layer, uin
     trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, false, buffer, 0});
 }
 
-/* y (+)= W x.  packed: where x goes first with FAST, in that form. */
+/* y (+)= W x.  formed: where x goes first in a form that is not plain. */
 static void project(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer x,
-                    gpu_buffer packed, uint32_t tokens, bool add) {
+                    gpu_buffer formed, uint32_t tokens, bool add) {
     gpu_buffer vectors = s->model->weights.vectors;
-    bool fast = s->form == X_PACKED;
-    if (fast)
-        op_form(session_ops(s), X_PACKED, packed, x, vectors,
+    x_form form = session_prompt_form(s, p, tokens);
+    if (form != X_PLAIN)
+        op_form(session_ops(s), form, formed, x, vectors,
                 (struct form_dims){.k = p->part[0].cols, .tokens = tokens});
     for (uint32_t i = 0; i < p->count; i++)
-        op_project(session_ops(s), fast ? X_PACKED : X_PLAIN, y, p->first[i], p->rows, &p->part[i],
-                   fast ? packed : x, tokens, vectors, p->bias[i], add);
+        op_project(session_ops(s), form, y, p->first[i], p->rows, &p->part[i],
+                   form == X_PLAIN ? x : formed, tokens, vectors, p->bias[i], add);
 }
 
 /* y = norm(x), or with RMSNORM_ADD y += norm(x); rows of x from `first`. */
@@ -41,11 +41,11 @@ static void norm(const doppler_session *s, gpu_buffer y, gpu_buffer x, uint32_t 
 }
 
 /* x += W y, or where the model has norms behind its parts x += norm(W y). */
-static void join(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer packed,
+static void join(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer formed,
                  uint32_t post_norm, uint32_t tokens) {
     const session_buffers *b = &s->buffers;
     bool plain = post_norm == OP_NO_BIAS;
-    project(s, p, plain ? b->x : b->normed, y, packed, tokens, plain);
+    project(s, p, plain ? b->x : b->normed, y, formed, tokens, plain);
     if (!plain) norm(s, b->x, b->normed, post_norm, 0, tokens, RMSNORM_ADD);
 }
 
@@ -78,7 +78,7 @@ static void feed_forward(const doppler_session *s, uint32_t layer, uint32_t toke
     const session_buffers *b = &s->buffers;
     if (m->experts) {
         bool plain = w->ffn_post_norm == OP_NO_BIAS;
-        moe_forward(s, moe_form(s, layer), layer, tokens, plain ? b->x : b->normed, plain);
+        moe_forward(s, moe_form(s, layer, tokens), layer, tokens, plain ? b->x : b->normed, plain);
         if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, 0, tokens, RMSNORM_ADD);
         return;
     }

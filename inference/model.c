@@ -49,15 +49,22 @@ static void programs_done(doppler_status status, void *user) {
  * session. */
 static doppler_status compile_model(doppler_model *m) {
     const model_config *c = &m->manifest.model;
+    uint32_t routers = 0;
     for (uint32_t i = 0; i < m->manifest.tensor_count; i++) {
         const rdrr_tensor *t = &m->manifest.tensors[i];
         if (!roles[t->role].matrix) continue;
         bool apart = t->role == ROLE_ROUTER || model_role_in_expert(c, t->role) ||
                      (t->role == ROLE_EMBEDDING && !c->tied_head);
         m->formats |= 1u << t->format;
+        if (t->role == ROLE_ROUTER) routers |= 1u << t->format;
         if (!apart) m->linear_formats |= 1u << t->format;
     }
-    program_want wants[8 + 4 * FORMAT_COUNT];
+    for (uint32_t i = 0; c->experts && i < c->layers; i++) {
+        const layer_weights *w = &m->weights.layers[i];
+        if (decode_folds_experts(m, i))
+            m->expert_formats |= 1u << w->gate_up.part[0].format | 1u << w->down.part[0].format;
+    }
+    program_want wants[8 + 5 * FORMAT_COUNT];
     size_t count = 0;
     wants[count++] = (program_want){KERNEL_RMSNORM, 0};
     wants[count++] = (program_want){KERNEL_ACT_MUL, 0};
@@ -70,6 +77,7 @@ static doppler_status compile_model(doppler_model *m) {
         wants[count++] = (program_want){KERNEL_MATMUL, f};
         wants[count++] = (program_want){KERNEL_MATMUL_LARGE, f};
         wants[count++] = (program_want){KERNEL_MATMUL_FEW, f};
+        if (routers & 1u << f) wants[count++] = (program_want){KERNEL_ROUTER, f};
     }
     if (c->experts) {
         wants[count++] = (program_want){KERNEL_ROUTE, 0};

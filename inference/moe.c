@@ -17,29 +17,38 @@ static void mark(const doppler_session *s, const char *name, uint32_t layer, gpu
     trace_mark(s->trace, (trace_tensor){name, layer, 0, rows, cols, is_u32, buffer, 0});
 }
 
-x_form moe_form(const doppler_session *s, uint32_t layer) {
-    const layer_weights *w = &s->model->weights.layers[layer];
-    const projection *parts[] = {&w->gate_up, &w->down};
-    for (uint32_t n = 0; n < 2; n++)
-        for (uint32_t i = 0; i < parts[n]->count; i++)
-            if (!session_packs(s, parts[n]->part[i].format)) return X_PLAIN;
-    return X_PACKED;
+/* Subgroup matrices pay where experts fill the largest tiles, which their kernel must take. */
+static bool fills_matrices(const doppler_session *s, uint32_t each) {
+    const kernel_matrix *matrix = kernel_matrix_of(gpu_get_limits(s->model->d->g));
+    return matrix && each >= MATMUL_LARGE_TOKENS &&
+           matrix->m * MATMUL_MATRIX_TILE >= MATMUL_LARGE_TOKENS;
 }
 
-/* y[slot, :] = W[expert of the slot] x[slot / share, :].  packed: where x goes first in that form. */
+x_form moe_form(const doppler_session *s, uint32_t layer, uint32_t tokens) {
+    const model_config *m = &s->model->manifest.model;
+    const layer_weights *w = &s->model->weights.layers[layer];
+    uint32_t each = tokens * m->experts_used / m->experts;
+    uint32_t together = fills_matrices(s, each) ? each : 1;
+    x_form up = session_prompt_form(s, &w->gate_up, together);
+    x_form down = session_prompt_form(s, &w->down, together);
+    return up == down ? up : up == X_PLAIN || down == X_PLAIN ? X_PLAIN : X_PACKED;
+}
+
+/* y[slot, :] = W[expert of the slot] x[slot / share, :].  formed: where x goes first in a form
+ * that is not plain. */
 static void project(const doppler_session *s, x_form form, const projection *p, gpu_buffer y,
-                    gpu_buffer x, gpu_buffer packed, uint32_t tokens, uint32_t share) {
+                    gpu_buffer x, gpu_buffer formed, uint32_t tokens, uint32_t share) {
     const model_config *m = &s->model->manifest.model;
     const op_experts e = {m->experts, m->experts_used, share, form, s->buffers.experts,
                           s->buffers.routing};
     gpu_buffer vectors = s->model->weights.vectors;
-    if (form == X_PACKED)
-        op_form(session_ops(s), form, packed, x, vectors,
+    if (form != X_PLAIN)
+        op_form(session_ops(s), form, formed, x, vectors,
                 (struct form_dims){.k = p->part[0].cols,
                                    .tokens = tokens * m->experts_used / share});
     for (uint32_t i = 0; i < p->count; i++)
         op_project_experts(session_ops(s), y, p->first[i], p->rows, &p->part[i],
-                           form == X_PACKED ? packed : x, tokens, vectors, p->bias[i], &e);
+                           form == X_PLAIN ? x : formed, tokens, vectors, p->bias[i], &e);
 }
 
 /* The experts of every token, and their weights. */
@@ -48,15 +57,15 @@ static void route(const doppler_session *s, x_form form, uint32_t layer, uint32_
     const projection *router = &s->model->weights.layers[layer].router;
     const session_buffers *b = &s->buffers;
     uint32_t used = m->experts_used;
-    op_project(session_ops(s), X_PLAIN, b->router, 0, m->experts, &router->part[0], b->normed, tokens,
-               s->model->weights.vectors, router->bias[0], false);
+    op_project_each(session_ops(s), b->router, &router->part[0], b->normed, tokens,
+                    s->model->weights.vectors, router->bias[0]);
     mark(s, "router", layer, b->router, tokens, m->experts, false);
     op_route(session_ops(s), b->experts, b->expert_weights, b->router, tokens,
              (struct route_dims){m->experts, used});
     mark(s, "experts", layer, b->experts, tokens, used, true);
     mark(s, "expert_weights", layer, b->expert_weights, tokens, used, false);
     if (op_sorts_experts(form, tokens * used, m->experts))
-        op_expert_tiles(session_ops(s), b->routing, b->experts, tokens * used, m->experts);
+        op_expert_tiles(session_ops(s), form, b->routing, b->experts, tokens * used, m->experts);
 }
 
 void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t tokens,

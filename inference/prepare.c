@@ -17,8 +17,10 @@ double prepare_clock(void) {
 /* Whether decode.c finds its programs. */
 static bool decode_exists(const doppler_session *s) {
     for (uint32_t f = 0; f < FORMAT_COUNT; f++)
-        if (s->model->linear_formats & 1u << f &&
-            !program_exists_any(s->model->d, decode_kernel(s->form), f))
+        if ((s->model->linear_formats & 1u << f &&
+             !program_exists_any(s->model->d, decode_kernel(s->form), f)) ||
+            (s->model->expert_formats & 1u << f &&
+             !program_exists_any(s->model->d, experts_kernel(s->form), f)))
             return false;
     return true;
 }
@@ -28,13 +30,37 @@ bool session_packs(const doppler_session *s, weight_format format) {
            program_exists(s->model->d, KERNEL_MATMUL_PACKED, format);
 }
 
+/* The CPU backend has their twins, but no reason to use them. */
+bool session_has_matrices(const doppler_session *s) {
+    const doppler *d = s->model->d;
+    return s->form == X_PACKED && !d->is_cpu && kernel_matrix_of(gpu_get_limits(d->g));
+}
+
+/* Tokens from which subgroup matrices are faster, though most of their tiles be empty. */
+enum { MATRIX_TOKENS = 48 };
+
+x_form session_prompt_form(const doppler_session *s, const projection *p, uint32_t tokens) {
+    const gpu_program *matrix_programs = s->model->d->programs.of[KERNEL_MATMUL_MATRIX];
+    bool packed = true, half = session_has_matrices(s) && tokens >= MATRIX_TOKENS;
+    for (uint32_t i = 0; i < p->count; i++) {
+        packed &= session_packs(s, p->part[i].format);
+        half &= matrix_programs[p->part[i].format] != 0;
+    }
+    return !packed ? X_PLAIN : half ? X_HALF : X_PACKED;
+}
+
 /* Whether the session may use a program, one that depends on its options. */
 static bool wants_program(const doppler_session *s, kernel_id id, uint32_t format) {
     kernel_id base = kernel_base(id);
     bool wanted = false;
     if (base == decode_kernel(s->form))
         wanted = !s->plain && s->model->linear_formats & 1u << format;
+    if (base == experts_kernel(s->form))
+        wanted = !s->plain && s->model->expert_formats & 1u << format;
     if (base == KERNEL_MATMUL_PACKED) wanted = session_packs(s, (weight_format)format);
+    if (base == KERNEL_MATMUL_MATRIX)
+        wanted = session_has_matrices(s) && session_packs(s, (weight_format)format);
+    if (base == KERNEL_FORM) wanted = format == X_HALF && session_has_matrices(s);
     return wanted && program_exists(s->model->d, id, format);
 }
 

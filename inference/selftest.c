@@ -69,6 +69,7 @@ static doppler_status make_twins(selftest *t) {
         for (uint32_t f = 0; f < kernel_formats(k); f++) {
             if (!t->d->programs.of[k][f]) continue;
             const gpu_limits device = program_device(t->d, k, f);
+            if (!kernel_exists(k, f, &device)) continue;
             const gpu_program_desc desc = kernel_program(k, f, &device);
             gpu_programs_create(t->cpu, &desc, 1, &t->twins.of[k][f], note, &status);
             while (gpu_poll(t->cpu)) {}

@@ -53,12 +53,22 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* Of one token's x in any form, or of so many rows packed where prompts are read so. */
+/* Of one token's x in any form, or of so many rows in those that prompts are read in. */
 static uint64_t form_bytes(const doppler_session *s, uint64_t rows, uint32_t k) {
-    uint64_t most = x_form_bytes(X_PACKED, k) * (s->form == X_PACKED ? rows : 1);
+    uint64_t most = x_form_bytes(session_has_matrices(s) ? X_HALF : X_PACKED, k) *
+                    (s->form == X_PACKED ? rows : 1);
     for (x_form form = X_F32; form < X_FORMS; form++)
         if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
     return most;
+}
+
+/* One token's experts', too, each padded to whole groups of eight runs. */
+static uint64_t hidden_form_bytes(const doppler_session *s) {
+    const model_config *m = &s->model->manifest.model;
+    uint32_t slots = token_slots(m);
+    uint64_t one = form_bytes(s, 1, slots * ((m->hidden + 255) / 256 * 256));
+    uint64_t all = form_bytes(s, (uint64_t)s->chunk * slots, m->hidden);
+    return one > all ? one : all;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -124,7 +134,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
         {form_bytes(s, chunk, m->dim), "x form"},
         {form_bytes(s, chunk, (uint32_t)q_dim), "attended form"},
-        {form_bytes(s, slots, m->hidden), "hidden form"},
+        {hidden_form_bytes(s), "hidden form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };

@@ -20,6 +20,19 @@ static void linear(op_context o, const gpu_buffer *b, const trial *t, uint32_t f
                                    .flags = t->flags, .eps = 1e-5f});
 }
 
+enum { EXPERTS = 4, USED = 2 };
+
+/* y, out = W x of a token's experts: with LINEAR_ACT out for each of half the rows, else x for each
+ * and out of their sum. */
+static void experts(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
+    uint32_t rows = t->flags & LINEAR_ACT ? ROWS / 2 : ROWS;
+    const matrix w = {(weight_format)format, EXPERTS * ROWS, K, b[0], 0};
+    op_linear_experts(o, operand_form(&t->operands[1], format), b[3], b[4], &w, b[1], b[2], b[5],
+                      (struct linear_dims){.rows = rows, .k = K, .out_k = rows, .up = rows,
+                                           .bias = ROWS, .flags = t->flags, .eps = 1e-5f,
+                                           .experts = EXPERTS, .used = USED});
+}
+
 enum { TOKENS = 100, SHORT = 256 };          /* most of the largest tile */
 
 /* y += W x + bias for TOKENS x [SHORT]. */
@@ -68,6 +81,11 @@ static void tile(op_context o, const gpu_buffer *b, const trial *t, uint32_t for
      {{OPERAND_WEIGHTS, ROWS, K, false}, {OPERAND_##form, K, 0, false},              \
       {OPERAND_FLOATS, 3 * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true},         \
       {OPERAND_##form, rows, 0, true}}}
+#define EXPERTS_TRIAL(id, form, x, out, flags)                                       \
+    {KERNEL_##id, true, experts, flags, 1e-3f,                                       \
+     {{OPERAND_WEIGHTS, EXPERTS * ROWS, K, false}, {OPERAND_##form, x, 0, false},    \
+      {OPERAND_FLOATS, (EXPERTS + 1) * ROWS, 0, false}, {OPERAND_FLOATS, ROWS, 0, true}, \
+      {OPERAND_##form, out, 0, true}, {OPERAND_FLOATS, EXPERTS, 0, false}}}
 #define PROJECT_TRIAL(id, of_base, x, count, width)                                  \
     {KERNEL_##id, of_base, project, 0, 1e-3f,                                        \
      {{OPERAND_WEIGHTS, ROWS, SHORT, false}, {OPERAND_##x, count, width, false},     \
@@ -89,7 +107,8 @@ static void tile(op_context o, const gpu_buffer *b, const trial *t, uint32_t for
       {OPERAND_FLOATS, QUERIES * HEADS * (head_dim), 0, true}}}
 enum {
     GATED = LINEAR_NORM | LINEAR_BIAS | LINEAR_ACT | LINEAR_FORM,
-    JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM
+    JOINED = LINEAR_NORM | LINEAR_ADD | LINEAR_GAIN | LINEAR_FORM,
+    SUMMED = LINEAR_ADD | LINEAR_BIAS | LINEAR_GAIN | LINEAR_FORM
 };
 
 const trial trials[] = {
@@ -99,8 +118,15 @@ const trial trials[] = {
     LINEAR_TRIAL(LINEAR_DIGITS, FORM_DIGITS, ROWS, JOINED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS / 2, GATED),
     LINEAR_TRIAL(LINEAR_PACKED, FORM_PACKED, ROWS, JOINED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS, FORM_F32, K, USED * 256, GATED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS, FORM_F32, USED * K, ROWS, SUMMED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS_DIGITS, FORM_DIGITS, K, USED * 256, GATED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS_DIGITS, FORM_DIGITS, USED * K, ROWS, SUMMED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS_PACKED, FORM_PACKED, K, USED * 256, GATED),
+    EXPERTS_TRIAL(LINEAR_EXPERTS_PACKED, FORM_PACKED, USED * K, ROWS, SUMMED),
     PROJECT_TRIAL(MATMUL, false, FLOATS, SHORT * TOKENS, 0),
     PROJECT_TRIAL(MATMUL_PACKED, true, FORM_PACKED, SHORT, TOKENS),
+    PROJECT_TRIAL(MATMUL_MATRIX, true, FORM_HALF, SHORT, TOKENS),
     TOKEN_TRIAL(ATTENTION_LANES, 64, FLOATS),
     TOKEN_TRIAL(ATTENTION_LANES, 128, FLOATS),
     TOKEN_TRIAL(ATTENTION_LANES, 256, FLOATS),
@@ -138,7 +164,7 @@ bool trials_have(kernel_id id) {
 x_form operand_form(const operand *o, uint32_t format) {
     static const x_form forms[OPERAND_STATE + 1] = {
         [OPERAND_FORM_F32] = X_F32, [OPERAND_FORM_DIGITS] = X_DIGITS,
-        [OPERAND_FORM_PACKED] = X_PACKED};
+        [OPERAND_FORM_PACKED] = X_PACKED, [OPERAND_FORM_HALF] = X_HALF};
     return o->kind == OPERAND_FORM ? (x_form)format
          : o->kind == OPERAND_FORM_LANES ? (x_form)(X_F32 + format / LANES_WIDTHS)
          : forms[o->kind];

@@ -11,7 +11,8 @@ typedef enum operand_kind {
     OPERAND_FLOATS,              /* count numbers of about [-1, 1) */
     OPERAND_WEIGHTS,             /* [count, width] in the program's format */
     OPERAND_FORM,                /* count numbers in a form, for each of `width` tokens (0: one): */
-    OPERAND_FORM_F32, OPERAND_FORM_DIGITS, OPERAND_FORM_PACKED, /* the program's, or this one */
+    OPERAND_FORM_F32, OPERAND_FORM_DIGITS, OPERAND_FORM_PACKED, OPERAND_FORM_HALF, /* the
+                                  * program's, or this one */
     OPERAND_FORM_LANES,          /* that of lanes_format() */
     OPERAND_HALVES,              /* count f16 of about [-1, 1) */
     OPERAND_KV,                  /* count rows of width, in the program's KV format */

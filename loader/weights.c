@@ -64,9 +64,9 @@ static void place(planner *p, const rdrr_tensor *t, uint64_t from, uint64_t byte
 static uint32_t place_vector(planner *p, tensor_role role, uint32_t layer) {
     const rdrr_tensor *t = find(p, role, layer, 0);
     if (!t) return OP_NO_BIAS;
-    uint64_t element = p->vector_elements;
+    uint64_t element = (p->vector_elements + 3) / 4 * 4;     /* some are read in 16 bytes */
     place(p, t, 0, t->bytes, 0, element * 4);
-    p->vector_elements += t->bytes / 4;
+    p->vector_elements = element + t->bytes / 4;
     return (uint32_t)element;
 }
 

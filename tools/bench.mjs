@@ -12,7 +12,7 @@ import { fixed, kernelsOf, printAgainst, printKernels } from './bench_print.mjs'
 import { median, multiplyCeilings, PassTimer, Reader } from './bench_time.mjs';
 
 const WARM_MS = 300;
-const PROMPTS_MS = 15_000;
+const PROMPTS_MS = 5_000;
 const LEAST_CONTEXT = 1024;
 const PROFILED_TOKENS = 512;         // of a prompt: one step
 const RANDOM_IDS = 2000;
@@ -42,15 +42,17 @@ function promptOf(tokens, vocab) {
 
 /** Milliseconds to the first token behind prompts of so many; of long ones fewer. */
 async function measurePrompt(engine, session, vocab, { prompt, rounds }) {
-    const once = async () =>
-        (await engine.generate(session, promptOf(prompt, vocab), 1)).timeToFirstToken;
+    const once = async (tokens) =>
+        (await engine.generate(session, promptOf(tokens, vocab), 1)).timeToFirstToken;
     const start = performance.now();
-    let last;
-    do { last = await once(); } while (performance.now() - start < WARM_MS);
-    const most = Math.max(1, Math.min(rounds, Math.floor(PROMPTS_MS / last)));
-    const times = [];
-    for (let i = 0; i < most; i++) times.push(await once());
-    return { tokens: prompt, firstTokenMs: median(times), rounds: most };
+    do {
+        await once(Math.min(prompt, PROFILED_TOKENS));
+    } while (performance.now() - start < WARM_MS);
+    const times = [], began = performance.now();
+    do {
+        times.push(await once(prompt));
+    } while (times.length < rounds && performance.now() - began < PROMPTS_MS);
+    return { tokens: prompt, firstTokenMs: median(times), rounds: times.length };
 }
 
 /** Tokens a second behind so many, and what the host did for one. */

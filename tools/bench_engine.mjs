@@ -106,10 +106,11 @@ export class BenchEngine {
             ({ label, grid, ns, ...this.#work(label, dims, position) }));
     }
 
-    /** Compiles all kernels that could stand for those of the session. */
-    compileAll(session) {
-        const at = this.#inside.session(session);
-        return this.#inside.work((ticket) => this.#call('compile', this.#bench, at, ticket));
+    /** Compiles all kernels that could stand for those that are compiled; of weight formats those
+     *  that filter names, if any. */
+    compileAll(filter) {
+        return this.#inside.work((ticket) => this.#withTexts([filter], (text) =>
+            this.#call('compile', this.#bench, text, ticket)));
     }
 
     /** Names of all kernels, by their number. */

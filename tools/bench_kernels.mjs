@@ -109,7 +109,7 @@ export async function benchKernels(engine, loaded, values, result) {
     if (loaded) {
         const session = await engine.session(loaded.model, { precision: values.precision,
             kv: values.kv, context: Math.max(...contexts, ...prompts) + 8 });
-        await engine.compileAll(session);
+        await engine.compileAll(values.filter);
         engine.hold(session, [0]);
         const step = async (name, position, tokens) => {
             result.steps[name] = await bench.step(session, position, tokens, kernels);

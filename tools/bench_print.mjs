@@ -35,9 +35,11 @@ export async function kernelsOf(profile, rounds) {
 }
 
 // Fraction of what the device gives: of reading where the bytes take longer, else of multiplying.
-function ofCeiling({ kernel, bytes, flops, us, readUs },
+function ofCeiling({ kernel, count, bytes, flops, us, readUs },
     { readTBs, multiplyTFLOPs, matrixTFLOPs }) {
-    if (readUs) return `${fixed(100 * readUs / us, 0)} % of reading, ${fixed(readUs, 2)} us`;
+    if (readUs) {
+        return `${fixed(100 * readUs * count / us, 0)} % of reading, ${fixed(readUs, 2)} us`;
+    }
     if (!readTBs || !(bytes || flops)) return '';
     const byMatrices = matrixTFLOPs && /matri/.test(kernel);
     const most = byMatrices ? matrixTFLOPs : multiplyTFLOPs;
@@ -59,7 +61,7 @@ export function printKernels(title, rows, ceilings) {
             + `${(extra ? 'instead' : fixed(100 * us / total, 1)).padStart(8)}`
             + `${(bytes ? fixed(bytes / us / 1e6, 2) : '').padStart(6)}`
             + `${(flops ? fixed(flops / us / 1e6, 1) : '').padStart(9)} `
-            + ofCeiling({ ...row, readUs: row.readUs && row.readUs * count }, ceilings));
+            + ofCeiling(row, ceilings));
     }
 }
 

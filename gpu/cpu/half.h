@@ -45,4 +45,10 @@ static inline uint16_t float_to_half(float value) {
     return (uint16_t)(h | (bits >> 16 & 0x8000u));
 }
 
+/* The same, but saturates at 65504: an infinity would turn all that is made of it into NaN. */
+static inline uint16_t float_to_finite_half(float value) {
+    uint16_t h = float_to_half(value);
+    return (h & 0x7FFF) > 0x7BFF ? (uint16_t)((h & 0x8000) | 0x7BFF) : h;
+}
+
 #endif

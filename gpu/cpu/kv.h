@@ -47,12 +47,6 @@ static inline const float *kv_load(const kv_rows *kv, size_t row, size_t count, 
     return scratch;
 }
 
-/* Saturates at 65504: an infinity would turn a whole softmax into NaN. */
-static inline uint16_t kv_half(float value) {
-    uint16_t h = float_to_half(value);
-    return (h & 0x7FFF) > 0x7BFF ? (uint16_t)((h & 0x8000) | 0x7BFF) : h;
-}
-
 /* d = max |x| / 127 rounded to f16, q = round(x / d), ties to even. */
 static inline void kv_store_q8_0(const kv_rows *kv, size_t row, const float *x) {
     int8_t *q = (int8_t *)kv->data + row * kv->head_dim;
@@ -60,7 +54,7 @@ static inline void kv_store_q8_0(const kv_rows *kv, size_t row, const float *x) 
     for (uint32_t run = 0; run < kv->head_dim / KV_RUN; run++, x += KV_RUN, q += KV_RUN) {
         float largest = 0;
         for (int i = 0; i < KV_RUN; i++) largest = fmaxf(largest, fabsf(x[i]));
-        scales[run] = kv_half(largest / 127);
+        scales[run] = float_to_finite_half(largest / 127);
         float d = fmaxf(half_to_float(scales[run]), 1e-30f);
         for (int i = 0; i < KV_RUN; i++)                 /* NaN becomes -127 */
             q[i] = (int8_t)fminf(fmaxf(rintf(x[i] / d), -127), 127);
@@ -80,7 +74,7 @@ static inline void kv_store(const kv_rows *kv, size_t row, const float *values) 
         return;
     }
     uint16_t *half = (uint16_t *)kv->data + first;
-    for (uint32_t i = 0; i < kv->head_dim; i++) half[i] = kv_half(values[i]);
+    for (uint32_t i = 0; i < kv->head_dim; i++) half[i] = float_to_finite_half(values[i]);
 }
 
 #endif

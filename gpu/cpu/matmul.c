@@ -22,3 +22,4 @@ void twin_matmul(const gpu_call *call) { matmul(call, X_PLAIN); }
 void twin_matmul_few(const gpu_call *call) { matmul(call, X_PLAIN); }
 void twin_matmul_packed(const gpu_call *call) { matmul(call, X_PACKED); }
 void twin_matmul_few_packed(const gpu_call *call) { matmul(call, X_PACKED); }
+void twin_matmul_matrix(const gpu_call *call) { matmul(call, X_HALF); }

@@ -3,6 +3,7 @@
  * other: row r of matrix m is row m * rows + r. */
 #include "gpu/cpu/project.h"
 #include "gpu/cpu/dot.h"
+#include "gpu/cpu/half.h"
 #include "gpu/cpu/weights.h"
 #include "gpu/cpu/x_form.h"
 
@@ -43,6 +44,8 @@ static void accumulate(const gpu_call *call, const batch *b, uint32_t first, uin
         const uint8_t *stored = (const uint8_t *)call->buffer[0] +
                                 (size_t)((b->m * d->rows + first + r) * row_bytes);
         weights_decode_part(call->format, stored, d->k, i, count, w[r]);
+        for (uint32_t j = 0; b->form == X_HALF && j < count; j++)
+            w[r][j] = half_to_float(float_to_half(w[r][j]));
     }
     for (uint32_t t = 0; t < b->count; t++) {
         const float *x = b->form == X_PLAIN ? (const float *)b->x[t] + i : unpacked;

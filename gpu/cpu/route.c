@@ -1,14 +1,14 @@
-/* route.c - twin of gpu/wgsl/route.wgsl. */
+/* route.c - twin of gpu/wgsl/route.wgsl; also see route.h. */
+#include "gpu/cpu/route.h"
 #include "gpu/cpu/key.h"
 #include "gpu/cpu/twins.h"
-#include "gpu/dims.h"
 
 #include <assert.h>
 #include <math.h>
 
-/* The experts of one token: a rank is the number of those before it. */
-static void route_token(const struct route_dims *d, const uint32_t *bits, uint32_t *ids,
-                        float *weights) {
+/* A rank is the number of those before one. */
+void route_token(const struct route_dims *d, const uint32_t *bits, uint32_t *ids,
+                 float *weights) {
     uint32_t keys[ROUTE_MAX_EXPERTS];
     float chosen[ROUTE_MAX_USED], sum = 0;
     for (uint32_t e = 0; e < d->experts; e++) keys[e] = key_of(bits[e]);

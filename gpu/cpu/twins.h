@@ -12,6 +12,7 @@ void twin_matmul(const gpu_call *call);
 void twin_matmul_few(const gpu_call *call);
 void twin_matmul_packed(const gpu_call *call);
 void twin_matmul_few_packed(const gpu_call *call);
+void twin_matmul_matrix(const gpu_call *call);
 void twin_rope_kv(const gpu_call *call);
 void twin_attention(const gpu_call *call);
 void twin_attention_tile(const gpu_call *call);
@@ -34,5 +35,9 @@ void twin_attention_whole(const gpu_call *call);
 void twin_linear(const gpu_call *call);
 void twin_linear_packed(const gpu_call *call);
 void twin_linear_digits(const gpu_call *call);
+void twin_linear_experts(const gpu_call *call);
+void twin_linear_experts_packed(const gpu_call *call);
+void twin_linear_experts_digits(const gpu_call *call);
+void twin_router(const gpu_call *call);
 
 #endif

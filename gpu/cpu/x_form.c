@@ -1,6 +1,7 @@
 /* x_form.c - see x_form.h. */
 #include "gpu/cpu/x_form.h"
 #include "gpu/cpu/dot.h"
+#include "gpu/cpu/half.h"
 
 #include <math.h>
 #include <string.h>
@@ -81,6 +82,11 @@ void x_store(x_form form, void *to, uint64_t k, uint64_t run, const float *v, fl
         (form == X_PACKED ? x_store_packed : x_store_digits)(to, run, v, square);
         return;
     }
+    if (form == X_HALF) {
+        for (uint32_t i = 0; i < X_RUN; i++)
+            ((uint16_t *)to)[run * X_RUN + i] = float_to_finite_half(v[i] / X_HALF_SCALE);
+        return;
+    }
     for (uint32_t i = 0; i < X_RUN; i += 4) {
         size_t at = form == X_F32 ? x_f32_at(run, i) : (size_t)run * X_RUN + i;
         memcpy((float *)to + at, v + i, 16);
@@ -97,6 +103,11 @@ void x_load(x_form form, const void *from, uint32_t first, uint32_t count, float
         }
         if (form == X_DIGITS) {
             x_load_digits(from, run, out);
+            continue;
+        }
+        if (form == X_HALF) {
+            const uint16_t *h = (const uint16_t *)from + run * X_RUN;
+            for (uint32_t i = 0; i < X_RUN; i++) out[i] = half_to_float(h[i]) * X_HALF_SCALE;
             continue;
         }
         const float *words = (const float *)from + run * X_PACKED_WORDS;

@@ -30,7 +30,7 @@ fn main(@builtin(local_invocation_index) t: u32) {
     workgroupBarrier();
     var first = 0u;
     var tile = 0u;
-    for (var e = 0u; e < t; e++) {
+    for (var e = 0u; e < min(t, dims.experts); e++) {
         let n = atomicLoad(&counts[e]);
         first += n;
         tile += (n + dims.tile - 1u) / dims.tile;

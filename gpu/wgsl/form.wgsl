@@ -9,7 +9,7 @@
 //   3        dims     uniform
 //
 // Dispatch: ceil(tokens * k / 32 / FORM_RUNS). k % 32 == 0. Not plain; more
-// than one token: packed only. Linked with one forms/*_store.wgsl.
+// than one token: packed or half. Linked with one forms/*_store.wgsl and half.wgsl.
 const WG: u32 = 64u;
 const FORM_RUNS: u32 = 8u;           // that a workgroup writes
 const GAIN: u32 = 1u;

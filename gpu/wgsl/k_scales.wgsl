@@ -15,3 +15,14 @@ fn k_scales(header: vec4u, r: u32) -> vec2f {
               | (top << vec2u(4u));
     return half_pair(header.x) * vec2f(select(late, early, r < 4u));
 }
+
+// The same of runs r and r + 1, r even: bytes side by side.
+fn k_scales_pair(header: vec4u, r: u32) -> vec4f {
+    let shift = 8u * (r & 3u);
+    let a = vec2u(header.y, header.z) >> vec2u(shift);
+    let c = header.w >> shift;
+    let late = (vec2u(c, c >> 4u) & vec2u(0x0F0Fu)) | ((a >> vec2u(2u)) & vec2u(0x3030u));
+    let both = select(late, a & vec2u(0x3F3Fu), r < 4u);
+    return half_pair(header.x).xyxy
+         * vec4f(vec4u(both & vec2u(255u), (both >> vec2u(8u)) & vec2u(255u)));
+}

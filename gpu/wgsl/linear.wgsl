@@ -14,15 +14,16 @@
 //   2        vectors  f32       [*]         read
 //   3        y        f32       [*]         write, read with ADD
 //   4        out      a form    [out_k]     write
-//   5        dims     uniform
+//   last     dims     uniform
 //
 // Dispatch: ceil(rows / ROWS) workgroups, spread over x and y. k % 32 == 0, with FORM y_first % 32
 // == 0. A workgroup makes ROWS rows, a run of the next x, with ACT of twice as many of W, in teams of
 // threads with R rows each. The norm's gain is in x already, its squares are of x before the gain; so
-// the norm is one factor, found on the way. Linked with one weights/*.wgsl, one forms/*.wgsl, which
-// says how many rows R are, with its forms/*_store.wgsl and forms/direct.wgsl or forms/staged.wgsl,
-// one reduce/*.wgsl and activation.wgsl; where x is packed or digits, with packed/*.wgsl for the
-// format too.
+// the norm is one factor, found on the way. Linked with linear_dense.wgsl, or linear_experts.wgsl
+// where W and x are those of a token's experts; one weights/*.wgsl, one forms/*.wgsl, which says how
+// many rows R are, with its forms/*_store.wgsl and forms/direct.wgsl or forms/staged.wgsl, one
+// reduce/*.wgsl and activation.wgsl; where x is packed or digits, with packed/*.wgsl for the format
+// too.
 // Source: Zhang and Sennrich 2019, equation 4.
 override WG: u32 = 256u;
 const ROWS: u32 = 32u;
@@ -37,14 +38,13 @@ const GAIN: u32 = 32u;
 
 struct Dims {
     rows: u32, k: u32, y_first: u32, out_k: u32, up: u32, bias: u32, gain: u32,
-    activation: u32, flags: u32, eps: f32
+    activation: u32, flags: u32, eps: f32, limit: f32, experts: u32, used: u32
 }
 @group(0) @binding(0) var<storage, read> weights: array<vec4u>;
 @group(0) @binding(1) var<storage, read> x: array<vec4u>;
 @group(0) @binding(2) var<storage, read> vectors: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4u>;
-@group(0) @binding(5) var<uniform> dims: Dims;
 
 fn vector4(i: u32) -> vec4f {
     return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
@@ -72,20 +72,32 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let works = t < 8u && r < dims.rows;
     var gain = vec4f(1.0);
     var bias = vec4f();
+    var second_bias = vec4f();
     var v = vec4f();
     if (works) {                                         // asked for early: it takes a while
         if ((dims.flags & GAIN) != 0u) { gain = vector4(dims.gain + r); }
-        if ((dims.flags & BIAS) != 0u) { bias = vector4(dims.bias + r); }
         if ((dims.flags & ADD) != 0u) {
             for (var i = 0u; i < 4u; i++) { v[i] = y[dims.y_first + min(r + i, last)]; }
         }
     }
     x_begin(t);
+    part_begin(t, group.z);
+    if (works && (dims.flags & BIAS) != 0u) {
+        bias = part_bias(r);
+        if (is_act) { second_bias = part_bias(dims.up + r); }
+    }
     var sums: array<f32, VALUES>;
-    for (var i = t % team; i < pieces; i += team) {
-        var piece = piece_load(i);
-        for (var j = 0u; j < R; j++) { sums[j] += piece_dot(base + min(row + j, last), i, &piece); }
-        if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
+    let lanes = part_lanes(team);                        // threads of a part's
+    for (var part = part_of(t % team, lanes); part < part_count(); part += part_step(team)) {
+        let w = base + part_row(part);
+        let x_piece = part_piece(part);
+        let lane = part_lane(t % team, lanes);
+        for (var j = 0u; j < R; j++) { sums[j] += part_sum_bias(part, lane, w + min(row + j, last)); }
+        for (var i = lane; i < pieces; i += lanes) {
+            var piece = piece_load(x_piece + i);
+            for (var j = 0u; j < R; j++) { sums[j] += piece_dot(w + min(row + j, last), i, &piece); }
+            if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
+        }
     }
     team_store(t, team, &sums);
     workgroupBarrier();
@@ -95,9 +107,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let scale = select(1.0, norm, (dims.flags & NORM) != 0u);
         v += scale * dots4(4u * t) + bias;
         if (is_act) {
-            var second = scale * dots4(ROWS + 4u * t);
-            if ((dims.flags & BIAS) != 0u) { second += vector4(dims.bias + dims.up + r); }
-            v = activate(dims.activation, v, second, 0.0);   // none that is clamped
+            let second = scale * dots4(ROWS + 4u * t) + second_bias;
+            v = activate(dims.activation, v, second, dims.limit) * part_share();
         }
         for (var i = 0u; i < 4u; i++) {
             if (r + i >= dims.rows) {
@@ -108,6 +119,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     if ((dims.flags & FORM) != 0u) {
-        form_store(t < 8u, 0u, t, (dims.y_first + first) / 32u, dims.out_k, v * gain, dot(v, v));
+        form_store(t < 8u, 0u, t, part_run() + (dims.y_first + first) / 32u, part_out_k(), v * gain,
+                   dot(v, v));
     }
 }

@@ -16,7 +16,8 @@
 // A workgroup makes a tile of y, 8 tokens x 4 rows a thread, from tiles of W, a run of columns, and
 // of x, half a run, in workgroup memory (16 KiB with 256 threads). There rows and tokens of a column
 // are neighbours; nested arrays let a thread find its place in them once. Rows and tokens beyond
-// the end repeat the last one; they are not stored. Linked with part.wgsl and one weights/*.wgsl.
+// the end repeat the last one; they are not stored. Linked with part.wgsl,
+// tile_store.wgsl and one weights/*.wgsl.
 override WG: u32 = 64u;
 override TOKENS: u32 = WG / 2u;      // WG / 16 threads along them, 8 each
 const ROWS: u32 = 64u;               // 16 threads along them, 4 each
@@ -56,7 +57,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let also_side = also / 8u + t % 4u / 2u;
     var u = x[x_at];
     var v = x[also_at];
-    var sum: array<vec4f, 8>;        // [i], components over rows
+    // A sum for each token, components over rows. Not an array: that would be kept in memory.
+    var s0: vec4f; var s1: vec4f; var s2: vec4f; var s3: vec4f;
+    var s4: vec4f; var s5: vec4f; var s6: vec4f; var s7: vec4f;
 
     for (var step = 0u; step < quads; step += 4u) {
         let half = step / 4u % 2u;
@@ -82,29 +85,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
             let at = select(even, odd, place % 4u > 1u);
             let a = x_tile[pair][place][at][0];
             let b = x_tile[pair][place][at][1];
-            sum[0] = fma(vec4f(a.x), w, sum[0]);
-            sum[1] = fma(vec4f(a.y), w, sum[1]);
-            sum[2] = fma(vec4f(a.z), w, sum[2]);
-            sum[3] = fma(vec4f(a.w), w, sum[3]);
-            sum[4] = fma(vec4f(b.x), w, sum[4]);
-            sum[5] = fma(vec4f(b.y), w, sum[5]);
-            sum[6] = fma(vec4f(b.z), w, sum[6]);
-            sum[7] = fma(vec4f(b.w), w, sum[7]);
+            s0 = fma(vec4f(a.x), w, s0);
+            s1 = fma(vec4f(a.y), w, s1);
+            s2 = fma(vec4f(a.z), w, s2);
+            s3 = fma(vec4f(a.w), w, s3);
+            s4 = fma(vec4f(b.x), w, s4);
+            s5 = fma(vec4f(b.y), w, s5);
+            s6 = fma(vec4f(b.z), w, s6);
+            s7 = fma(vec4f(b.w), w, s7);
         }
         workgroupBarrier();
     }
 
+    var sums = array<vec4f, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
     for (var i = 0u; i < 8u; i++) {
-        if (8u * line + i > last) { continue; }
-        let y_first = part_row(part, 8u * line + i) * dims.y_stride + dims.y_first;
-        for (var j = 0u; j < 4u; j++) {
-            let r = first_row + 4u * row + j;
-            if (r < dims.rows) {
-                var total = sum[i][j];
-                if ((dims.flags & BIAS) != 0u) { total += vectors[dims.bias + w_first + r]; }
-                if ((dims.flags & ADD) != 0u) { total += y[y_first + r]; }
-                y[y_first + r] = total;
-            }
-        }
+        tile_store(part, 8u * line + i, first_row + 4u * row, 1u, sums[i]);
     }
 }

@@ -18,8 +18,8 @@
 // A workgroup makes a tile of y, 8 tokens x 4 rows a thread, from one run of W and x at a time in
 // workgroup memory (15 KiB with 256 threads): two in turn, so that threads bring the next while
 // others still work. Nested arrays let a thread find its place in them once. Rows and tokens beyond
-// the end repeat the last one; they are not stored. Linked with part.wgsl, bytes.wgsl, one
-// weights/*.wgsl and its bytes/*.wgsl.
+// the end repeat the last one; they are not stored. Linked with part.wgsl, tile_store.wgsl,
+// bytes.wgsl, one weights/*.wgsl and its bytes/*.wgsl.
 override WG: u32 = 128u;
 override TOKENS: u32 = WG / 2u;      // WG / 16 threads along them, 8 each
 const ROWS: u32 = 64u;               // 16 threads along them, 4 each
@@ -55,6 +55,32 @@ fn bring_x(token: u32, turn: u32, third: u32, v: vec4u) {
     }
 }
 
+// The four rows of a thread.
+struct Rows {
+    low0: vec4u, low1: vec4u, low2: vec4u, low3: vec4u,
+    high0: vec4u, high1: vec4u, high2: vec4u, high3: vec4u,
+    scales0: vec2f, scales1: vec2f, scales2: vec2f, scales3: vec2f
+}
+
+fn rows_of(turn: u32, row: u32) -> Rows {
+    return Rows(
+        w_tile[turn][0][0][row], w_tile[turn][0][1][row], w_tile[turn][0][2][row],
+        w_tile[turn][0][3][row], w_tile[turn][1][0][row], w_tile[turn][1][1][row],
+        w_tile[turn][1][2][row], w_tile[turn][1][3][row], w_scales[turn][0][row],
+        w_scales[turn][1][row], w_scales[turn][2][row], w_scales[turn][3][row]);
+}
+
+// sum + those rows times token i of a thread.
+fn dots(r: Rows, pair: u32, turn: u32, i: u32, side: u32, sum: vec4f) -> vec4f {
+    let a = x_tile[pair][turn][0][i][side];
+    let b = x_tile[pair][turn][1][i][side];
+    let s = x_scales[pair][turn][i][side];
+    return vec4f(run_dot(r.low0, r.high0, r.scales0, a, b, s, sum.x),
+                 run_dot(r.low1, r.high1, r.scales1, a, b, s, sum.y),
+                 run_dot(r.low2, r.high2, r.scales2, a, b, s, sum.z),
+                 run_dot(r.low3, r.high3, r.scales3, a, b, s, sum.w));
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let part = part_of_tile(group.y, TOKENS);
@@ -73,7 +99,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let also = token + WG / 4u;
     let x_at = part_row(part, min(token, last)) / dims.share * x_row + third;
     let also_at = part_row(part, min(also, last)) / dims.share * x_row + third;
-    var sum: array<vec4f, 8>;        // [i] over tokens, components over rows
+    // A sum for each token, components over rows. Not an array: that would be kept in memory.
+    var s0: vec4f; var s1: vec4f; var s2: vec4f; var s3: vec4f;
+    var s4: vec4f; var s5: vec4f; var s6: vec4f; var s7: vec4f;
 
     for (var step = 0u; step <= runs; step++) {
         if (step < runs) {
@@ -85,38 +113,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
         }
         if (step > 0u) {
             let turn = (step - 1u) % 2u;
-            var low: array<vec4u, 4>;
-            var high: array<vec4u, 4>;
-            var scales: array<vec2f, 4>;
-            for (var j = 0u; j < 4u; j++) {
-                low[j] = w_tile[turn][0][j][row];
-                high[j] = w_tile[turn][1][j][row];
-                scales[j] = w_scales[turn][j][row];
-            }
-            for (var i = 0u; i < 8u; i++) {
-                let a = x_tile[pair][turn][0][i][side];
-                let b = x_tile[pair][turn][1][i][side];
-                let s = x_scales[pair][turn][i][side];
-                for (var j = 0u; j < 4u; j++) {
-                    sum[i][j] = run_dot(low[j], high[j], scales[j], a, b, s, sum[i][j]);
-                }
-            }
+            let r = rows_of(turn, row);
+            s0 = dots(r, pair, turn, 0u, side, s0);
+            s1 = dots(r, pair, turn, 1u, side, s1);
+            s2 = dots(r, pair, turn, 2u, side, s2);
+            s3 = dots(r, pair, turn, 3u, side, s3);
+            s4 = dots(r, pair, turn, 4u, side, s4);
+            s5 = dots(r, pair, turn, 5u, side, s5);
+            s6 = dots(r, pair, turn, 6u, side, s6);
+            s7 = dots(r, pair, turn, 7u, side, s7);
         }
         workgroupBarrier();
     }
 
+    var sums = array<vec4f, 8>(s0, s1, s2, s3, s4, s5, s6, s7);
     for (var i = 0u; i < 8u; i++) {
-        let to_token = t / 16u * 8u + i;
-        if (to_token > last) { continue; }
-        let y_first = part_row(part, to_token) * dims.y_stride + dims.y_first;
-        for (var j = 0u; j < 4u; j++) {
-            let r = first_row + row + 16u * j;
-            if (r < dims.rows) {
-                var total = sum[i][j];
-                if ((dims.flags & BIAS) != 0u) { total += vectors[dims.bias + w_first + r]; }
-                if ((dims.flags & ADD) != 0u) { total += y[y_first + r]; }
-                y[y_first + r] = total;
-            }
-        }
+        tile_store(part, t / 16u * 8u + i, first_row + row, 16u, sums[i]);
     }
 }

@@ -1,8 +1,9 @@
-// matvec.wgsl - y = W x for one token, or for a few slots, each with its expert's W.
+// matvec.wgsl - y = W x for one token, for tokens of a matrix with few rows, or for a few slots, each
+// with its expert's W.
 //
 //   y[s * y_stride + y_first + r] = (ADD: itself +) sum over i of W[m, r, i] x[s / share, i]
 //                                   (+ BIAS: vectors[bias + m * rows + r])
-//   s, m: slot and matrix, both 0 without EXPERTS; see part.wgsl
+//   s, m: slot and matrix, without EXPERTS token and 0; see part.wgsl
 //
 //   binding  name     type      shape                 access
 //   0        weights  a format  [matrices, rows, k]   read
@@ -12,10 +13,10 @@
 //   4        y        f32       [*]                   write, read with ADD
 //   5        dims     uniform
 //
-// Dispatch: ceil(rows / (WG / lanes * ROWS)) workgroups, spread over x and y; slots. k % 32 == 0. A
-// workgroup is teams of `lanes` threads: 8, 16, 32 or WG, the first that reaches k / 32, so that
-// narrow matrices keep all threads busy. A team makes ROWS rows, so that a thread uses the x it
-// holds ROWS times. Linked with part.wgsl and one weights/*.wgsl.
+// Dispatch: ceil(rows / (WG / lanes * ROWS)) workgroups, spread over x and y; slots, or tokens. k %
+// 32 == 0. A workgroup is teams of `lanes` threads: 8, 16, 32 or WG, the first that reaches k / 32,
+// so that narrow matrices keep all threads busy. A team makes ROWS rows, so that a thread uses the x
+// it holds ROWS times. Linked with part.wgsl and one weights/*.wgsl.
 const WG: u32 = 64u;
 const ROWS: u32 = 4u;                // components of `sum`
 const PARTS: u32 = 8u;               // threads of a team that add up first; lanes >= PARTS

@@ -103,18 +103,18 @@ export class GpuCaller {
         return { ...result, words: readback.words() };
     }
 
-    /** sources: up to twelve WGSL texts. */
+    /** sources: up to sixteen WGSL texts. */
     program({ label, sources, access, constants = {} }) {
-        const at = this.alloc(176), out = this.alloc(4), handle = this.#handle++;
+        const at = this.alloc(192), out = this.alloc(4), handle = this.#handle++;
         this.wasm.setString(at, 48, label);
-        for (let i = 0; i < 12; i++) {
+        for (let i = 0; i < 16; i++) {
             this.wasm.setU32(at + 48 + 4 * i,
                 i < sources.length ? this.wasm.putString(sources[i]) : 0);
         }
-        this.wasm.setU32(at + 96, this.wasm.putString(access));
+        this.wasm.setU32(at + 112, this.wasm.putString(access));
         Object.entries(constants).forEach(([name, value], i) => {
-            this.wasm.setU32(at + 104 + 16 * i, this.wasm.putString(name));
-            this.wasm.setF64(at + 112 + 16 * i, value);
+            this.wasm.setU32(at + 120 + 16 * i, this.wasm.putString(name));
+            this.wasm.setF64(at + 128 + 16 * i, value);
         });
         this.wasm.setU32(out, handle);
         const done = this.#wait((id) => this.gpu.programs_create(SELF, at, 1, out, id, 0));

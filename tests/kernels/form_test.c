@@ -42,11 +42,39 @@ static double element(x_form form, const char *at, uint32_t run, uint32_t i) {
     return (double)v * q;
 }
 
+/* Bits of the nearest f16, ties to even, saturating; and its value. */
+static uint16_t half_of(double v) {
+    int e = v == 0 || ilogb(v) < -14 ? -14 : ilogb(v);
+    double bits = v == 0 ? 0 : rint(ldexp(fabs(v), 10 - e)) + 1024 * (e + 14);
+    return (uint16_t)((bits < 0x7BFF ? (unsigned)bits : 0x7BFFu) | (v < 0 ? 0x8000u : 0));
+}
+
+static double half_value(uint16_t bits) {
+    int e = bits >> 10 & 31, m = bits & 1023;
+    return (bits >> 15 ? -1 : 1) * (e ? ldexp(1024 + m, e - 25) : ldexp(m, -24));
+}
+
+double form_near_half(double v) { return half_value(half_of(v)); }
+
+/* Halves anywhere between 2^-16 and 64, and some zeros. */
+static void random_halves(uint32_t k, char *at, double *x, uint64_t *seed) {
+    for (uint32_t i = 0; i < k; i++) {
+        double v = ldexp(kernel_random(seed), (int)(kernel_random_bits(seed) % 22) - 16);
+        uint16_t bits = kernel_random_bits(seed) % 16 ? half_of(v) : 0;
+        memcpy(at + 2 * i, &bits, 2);
+        x[i] = 64 * half_value(bits);
+    }
+}
+
 void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *seed) {
     char *at = calloc(1, (size_t)x_form_bytes(form, k));
     if (!at) abort();
     size_t squares = (k + 255) / 256 * 1024;
     *square = 0;
+    if (form == X_HALF) {
+        random_halves(k, at, x, seed);
+        return at;
+    }
     for (uint32_t run = 0; run < k / 32; run++) {
         float one = fabsf(kernel_random(seed)), scale = fabsf(kernel_random(seed)) / 64;
         double sums[2] = {0, 0};
@@ -85,7 +113,12 @@ static bool check_squares(const double *plain, uint32_t run, float got, char *wh
 
 void form_read(x_form form, const void *from, uint32_t k, double *x) {
     const char *at = from;
-    for (uint32_t i = 0; i < k; i++) {
+    for (uint32_t i = 0; i < k && form == X_HALF; i++) {
+        uint16_t bits;
+        memcpy(&bits, at + 2 * i, 2);
+        x[i] = 64 * half_value(bits);
+    }
+    for (uint32_t i = 0; i < k && form != X_HALF; i++) {
         float v;
         memcpy(&v, at + 4 * i, 4);
         x[i] = form == X_PLAIN ? (double)v : element(form, at, i / 32, i % 32);
@@ -126,9 +159,25 @@ static bool check_values(x_form form, const char *at, const double *want, uint32
     return error <= KERNEL_TOLERANCE;
 }
 
+/* Each the nearest f16 to a 64th of want; a gain may have been rounded to f32 before. */
+static bool check_halves(const char *at, const double *want, uint32_t first, uint32_t count,
+                         char *why, size_t why_bytes) {
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, at + 2 * (first + i), 2);
+        double v = want[i] / 64, got = half_value(bits), size = fabs(v) > 65504 ? 65504 : fabs(v);
+        double step = ldexp(1, (size < ldexp(1, -14) ? -14 : ilogb(size)) - 10);
+        if (isfinite(got) && fabs(got - (v < 0 ? -size : size)) <= 0.501 * step) continue;
+        snprintf(why, why_bytes, "element %u is 64 * %g, not 64 * %g", first + i, got, v);
+        return false;
+    }
+    return true;
+}
+
 bool form_check(x_form form, const void *got, uint32_t k, uint32_t first, uint32_t count,
                 const double *want, const double *plain, char *why, size_t why_bytes) {
     const char *at = got;
+    if (form == X_HALF) return check_halves(at, want, first, count, why, why_bytes);
     if (form != X_PACKED && !check_values(form, at, want, first, count, why, why_bytes))
         return false;
     for (uint32_t i = 0; i < count; i += 32) {

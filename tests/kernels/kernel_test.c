@@ -10,10 +10,10 @@
 
 static const kernel_suite *const suites[] = {
     &suite_gather, &suite_rmsnorm, &suite_matvec, &suite_matmul, &suite_matmul_variants,
-    &suite_matmul_packed, &suite_rope_kv,
+    &suite_matmul_packed, &suite_matmul_matrix, &suite_rope_kv,
     &suite_attention, &suite_act_mul, &suite_route, &suite_expert_tiles, &suite_combine,
     &suite_argmax, &suite_sample, &suite_nll, &suite_form, &suite_norm_form,
-    &suite_gather_form, &suite_linear,
+    &suite_gather_form, &suite_linear, &suite_router,
 };
 enum { SUITES = sizeof suites / sizeof *suites, MAX_PROGRAMS = KERNEL_COUNT * FORMAT_COUNT };
 
@@ -130,7 +130,7 @@ static bool suite_varies(const kernel_suite *suite, const gpu_limits *device) {
     return false;
 }
 
-/* Makes case t->index of t->suite; false when the filter leaves it out. */
+/* Makes case t->index of t->suite; false when the device or the filter leaves it out. */
 static bool make_case(kernel_test *t) {
     if (t->varied && !suite_varies(suites[t->suite], gpu_get_limits(t->g))) return false;
     t->c = (kernel_case){.buffer_count = 0};

@@ -40,7 +40,7 @@ typedef struct kernel_suite {
 extern const kernel_suite suite_gather, suite_rmsnorm, suite_matvec, suite_matmul, suite_rope_kv,
     suite_attention, suite_act_mul, suite_route, suite_expert_tiles, suite_combine, suite_argmax,
     suite_sample, suite_nll, suite_form, suite_norm_form, suite_gather_form, suite_linear,
-    suite_matmul_variants, suite_matmul_packed;
+    suite_router, suite_matmul_variants, suite_matmul_packed, suite_matmul_matrix;
 
 /* Runs the cases of all suites, one after another, never blocking: compiles every program that
  * they need in one batch first. `line` receives what went wrong, and the summary

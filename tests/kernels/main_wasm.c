@@ -12,6 +12,7 @@ IMPORT(done) void host_done(doppler_status status);
 EXPORT(kernels_create) gpu *kernels_create(bool on_cpu);
 EXPORT(kernels_start) void kernels_start(gpu *g, const char *filter, bool varied);
 EXPORT(kernels_poll) bool kernels_poll(gpu *g);
+EXPORT(kernels_compile) void kernels_compile(gpu *g);
 EXPORT(kernels_destroy) void kernels_destroy(gpu *g);
 
 static void pass_line(const char *line, void *user) {
@@ -29,6 +30,23 @@ gpu *kernels_create(bool on_cpu) { return on_cpu ? gpu_cpu_create() : gpu_web_cr
 /* filter must live until done. */
 void kernels_start(gpu *g, const char *filter, bool varied) {
     kernel_test_start(g, filter, varied, pass_line, pass_done, NULL);
+}
+
+static void compiled(doppler_status status, void *user) {
+    if (status) pass_line(gpu_message(user), NULL);
+    host_done(status);
+}
+
+/* All programs that the device can have, and runs none of them. */
+void kernels_compile(gpu *g) {
+    static gpu_program_desc descs[KERNEL_COUNT * FORMAT_COUNT];
+    static gpu_program handles[KERNEL_COUNT * FORMAT_COUNT];
+    size_t count = 0;
+    for (uint32_t id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < kernel_formats(id); f++)
+            if (kernel_exists(id, f, gpu_get_limits(g)))
+                descs[count++] = kernel_program(id, f, gpu_get_limits(g));
+    gpu_programs_create(g, descs, count, handles, compiled, g);
 }
 
 /* Only the CPU backend needs it: WebGPU answers from the event loop. */

@@ -25,7 +25,9 @@ static uint32_t matrices_of(const projection *p) {
 }
 
 /* Slots of a tile. */
-static uint32_t tile_of(const projection *p) { return op_expert_tile(slots_of(p), p->experts); }
+static uint32_t tile_of(const projection *p) {
+    return op_expert_tile(p->form, slots_of(p), p->experts);
+}
 
 static uint32_t tiles_of(const projection *p) {
     if (!p->experts) return 0;
@@ -89,6 +91,8 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
     } else if (p->kernel) {
         op_project_by(o, p->kernel, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens,
                       b[VECTORS], bias, p->add);
+    } else if (p->each) {
+        op_project_each(o, b[Y], &w, b[X], p->tokens, b[VECTORS], bias);
     } else {
         op_project(o, p->form, b[Y], p->y_first, stride_of(p), &w, b[X], p->tokens, b[VECTORS],
                    bias, p->add);
@@ -97,7 +101,8 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
 
 /* ---- checking */
 
-/* want [slots, stride], by matrix_row and sums in double precision. */
+/* want [slots, stride], by matrix_row and sums in double precision. Where x is f16, so are
+ * weights. */
 static void reference(const kernel_case *c, const projection *p, double *want) {
     const float *vectors = c->buffer[VECTORS].data;
     double *w = malloc(p->k * sizeof *w), *x = malloc((size_t)x_rows(p) * p->k * sizeof *x);
@@ -108,6 +113,7 @@ static void reference(const kernel_case *c, const projection *p, double *want) {
     for (uint32_t row = 0; row < matrices_of(p) * p->rows; row++) {
         uint32_t m = row / p->rows, r = row % p->rows;
         matrix_row(p->format, c->buffer[WEIGHTS].data, p->k, row, w);
+        for (uint32_t i = 0; i < p->k && p->form == X_HALF; i++) w[i] = form_near_half(w[i]);
         for (uint32_t s = 0; s < slots_of(p); s++) {
             if (matrix_of(c, s) != m) continue;
             const double *from = x + (size_t)s * x_rows(p) / slots_of(p) * p->k;
@@ -222,6 +228,8 @@ void projection_make(const char *kernel, const projection *p, uint64_t seed, ker
     name_case(kernel, p, c);
     c->record = record;
     c->check = check;
+    if (p->form == X_HALF) c->needs = KERNEL_MATMUL_MATRIX;
+    c->format = c->needs ? p->format : 0;
     projection *copy = c->user = malloc(sizeof *copy);
     if (!copy) abort();
     *copy = *p;

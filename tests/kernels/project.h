@@ -11,11 +11,12 @@ typedef enum projection_routing { SPREAD, SAME, NOT_FIRST, NO_SLOTS } projection
 
 typedef struct projection {
     weight_format format;
-    x_form form;                 /* of x: plain or packed */
+    x_form form;                 /* of x: plain, packed or half */
     kernel_id kernel;            /* not 0: dispatched by that one; not experts */
     uint32_t rows, k, tokens;
     bool bias, add;
     uint32_t y_first, y_pad;     /* floats before and behind a row of y that stay as they are */
+    bool each;                   /* tokens one at a time, by matvec */
     uint32_t across;             /* not 0: dispatched by hand, so many workgroups along x */
     uint32_t experts, used;      /* experts 0: dense. rows: of one expert */
     bool own_x;                  /* a row of x for each slot, not for each token */

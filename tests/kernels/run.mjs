@@ -11,6 +11,7 @@
 //                    none, default limits and the adapter's: after the first only kernels that
 //                    depend on those. none: without any; a name: without that one
 // --software         only: SwiftShader (Node) or lavapipe (Deno); never: fail without a GPU
+// --matrices BITS    of the shapes of subgroup matrices (gpu_matrix) only these
 // --device cpu       the CPU backend as wasm
 // Prints what failed, and `N passed, N failed` last.
 import { parseArgs } from 'node:util';
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({ options: {
     limits: { type: 'string', default: 'adapter' },
     features: { type: 'string', default: 'all' },
     software: { type: 'string', default: 'fallback' },
+    matrices: { type: 'string', default: '-1' },
     device: { type: 'string', default: 'gpu' },
     wasm: { type: 'string', default: 'build/kernels.wasm' },
 } });
@@ -69,7 +71,8 @@ async function runOn(limits, without, varied) {
         filter = '-20000 rows';
         console.log('left out: draws of 20000 rows (--filter= runs them)');
     }
-    const ok = await runCases(new GpuHost({ ...opened, onCrash: crash }), filter, varied);
+    const matrices = opened.matrices & options.matrices;
+    const ok = await runCases(new GpuHost({ ...opened, matrices, onCrash: crash }), filter, varied);
     opened.device.destroy();
     return ok;
 }

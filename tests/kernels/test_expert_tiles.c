@@ -32,20 +32,21 @@ static uint32_t expert(const struct setup *u, uint32_t slot, uint64_t *seed) {
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const struct setup *u = user;
-    op_expert_tiles(o, b[1], b[0], u->slots, u->experts);
+    op_expert_tiles(o, X_PLAIN, b[1], b[0], u->slots, u->experts);
 }
 
 /* Walks the tiles; seen [slots], zeros. */
 static bool walk(const kernel_case *c, uint8_t *seen, char *why, size_t why_bytes) {
     const struct setup *u = c->user;
     const uint32_t *ids = c->buffer[0].data, *routing = c->buffer[1].data;
-    uint32_t tiles = expert_tile_count(u->slots, u->experts, MATMUL_TOKENS), placed = 0;
+    uint32_t tile = op_expert_tile(X_PLAIN, u->slots, u->experts);
+    uint32_t tiles = expert_tile_count(u->slots, u->experts, tile), placed = 0;
     uint32_t left[ROUTE_MAX_EXPERTS] = {0};
     for (uint32_t s = 0; s < u->slots; s++) left[ids[s]]++;
     for (uint32_t i = 0; i < tiles; i++) {
         uint32_t e = routing[3 * i], first = routing[3 * i + 1], count = routing[3 * i + 2];
         if (count == 0 && placed == u->slots) continue;
-        uint32_t want = e >= u->experts ? 0 : left[e] < MATMUL_TOKENS ? left[e] : MATMUL_TOKENS;
+        uint32_t want = e >= u->experts ? 0 : left[e] < tile ? left[e] : tile;
         snprintf(why, why_bytes, "tile %u is %u slots of expert %u from %u, wanted %u from %u", i,
                  count, e, first, want, placed);
         if (count != want || count == 0 || first != placed) return false;

@@ -18,10 +18,11 @@ static const setup setups[] = {
     {32, 1, 0, 0, 1, 0, 0},          {512, 1, 0, 7, 1, FORM_GAIN, 0},
     {288, 3, 2, 1, 100, FORM_GAIN, 0}, {4096, 1, 3, 5, 1e-3f, FORM_GAIN, 0},
     {96, 5, 1, 0, 1, 0, 0},          {64, 2, 0, 0, 0, FORM_GAIN, 0},
+    {64, 2, 1, 0, 1e7f, 0, 0},
 };
-enum { SETUPS = sizeof setups / sizeof *setups, FORMS = 3 };
-static const x_form forms[FORMS] = {X_F32, X_PACKED, X_DIGITS};
-static const char *const names[FORMS] = {"f32", "packed", "digits"};
+enum { SETUPS = sizeof setups / sizeof *setups, FORMS = 4 };
+static const x_form forms[FORMS] = {X_F32, X_PACKED, X_DIGITS, X_HALF};
+static const char *const names[FORMS] = {"f32", "packed", "digits", "half"};
 
 static void record(op_context o, const gpu_buffer *b, const void *user) {
     const setup *u = user;
@@ -56,7 +57,7 @@ static void make(uint32_t index, kernel_case *c) {
     if (!u) abort();
     *u = setups[index / FORMS];
     u->form = forms[index % FORMS];
-    if (u->form != X_PACKED) u->tokens = 1;
+    if (u->form != X_PACKED && u->form != X_HALF) u->tokens = 1;
     snprintf(c->name, sizeof c->name, "form %s %ux%u first %u gain %u size %g",
              names[index % FORMS], u->tokens, u->k, u->first, u->gain,
              (double)u->size);

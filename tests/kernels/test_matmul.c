@@ -76,3 +76,21 @@ static void make_packed(uint32_t index, kernel_case *c) {
 }
 
 const kernel_suite suite_matmul_packed = {"matmul_packed", PACKED * PACKED_FORMATS, make_packed};
+
+static const projection halves[] = {
+    {.rows = 130, .k = 96, .tokens = 131, .bias = true, .y_first = 3, .y_pad = 1},
+    {.rows = 70, .k = 288, .tokens = 67, .add = true},
+    {.rows = 5, .k = 32, .tokens = 1, .bias = true},
+    {.rows = 7, .k = 96, .tokens = 40, .experts = 5, .used = 2, .bias = true},
+    {.rows = 9, .k = 32, .tokens = 70, .experts = 2, .used = 2, .own_x = true},
+};
+enum { MATRIX = sizeof halves / sizeof *halves };
+
+static void make_matrix(uint32_t index, kernel_case *c) {
+    projection p = halves[index % MATRIX];
+    p.form = X_HALF;
+    p.format = packed_formats[index / MATRIX];
+    projection_make("matmul_matrix", &p, 4000 + index, c);
+}
+
+const kernel_suite suite_matmul_matrix = {"matmul_matrix", MATRIX * PACKED_FORMATS, make_matrix};

@@ -18,6 +18,7 @@ static const projection shapes[] = {
     {.rows = 9, .k = 288, .bias = true},
     {.rows = 21, .k = 1056},
     {.rows = 5, .k = 1152, .add = true},
+    {.rows = 37, .k = 288, .tokens = 5, .each = true, .bias = true},
     {.rows = 37, .k = 288, .experts = 5, .used = 3, .bias = true},
     {.rows = 64, .k = 512, .experts = 8, .used = 2, .own_x = true},
     {.rows = 33, .k = 96, .experts = 4, .used = 4, .own_x = true, .bias = true, .y_pad = 3},

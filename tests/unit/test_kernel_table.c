@@ -102,9 +102,11 @@ static void every_program_has_one_entry_and_a_twin(void **state) {
 static uint32_t constant(kernel_id id, const char *name) {
     char text[64];
     snprintf(text, sizeof text, " %s: u32 = ", name);
-    static const gpu_limits device = {.workgroup_threads = 256, .features = GPU_PACKED_DOT};
-    gpu_program_desc desc =
-        kernel_program(id, kernel_exists(id, 0, &device) ? 0 : FORMAT_Q8_0, &device);
+    static const gpu_limits most = {.workgroup_threads = 1024, .workgroup_bytes = 65536,
+                                    .features = UINT32_MAX, .matrices = UINT32_MAX};
+    uint32_t format = 0;
+    while (!kernel_exists(id, format, &most)) format++;
+    gpu_program_desc desc = kernel_program(id, format, &most);
     const char *at = NULL;
     for (int i = 0; i < GPU_MAX_SOURCES && desc.sources[i] && !at; i++)
         at = strstr(desc.sources[i], text);
@@ -130,6 +132,9 @@ static void grids_and_kernels_agree_on_shapes(void **state) {
     assert_int_equal(constant(KERNEL_MATMUL_FEW, "TOKENS"), MATMUL_FEW_TOKENS);
     assert_int_equal(constant(KERNEL_MATMUL_PACKED, "WG") / 2, MATMUL_PACKED_TOKENS);
     assert_int_equal(MATMUL_LARGE_THREADS / 2, MATMUL_LARGE_TOKENS);
+    assert_int_equal(constant(KERNEL_MATMUL_MATRIX, "WG"), MATMUL_MATRIX_THREADS);
+    assert_int_equal(constant(KERNEL_MATMUL_MATRIX, "RUNS"), MATMUL_MATRIX_RUNS);
+    assert_int_equal(constant(KERNEL_MATMUL_MATRIX, "M"), 16);
     assert_int_equal(constant(KERNEL_MATMUL, "BIAS"), PROJECT_BIAS);
     assert_int_equal(constant(KERNEL_MATMUL, "ADD"), PROJECT_ADD);
     assert_int_equal(constant(KERNEL_MATVEC, "EXPERTS"), PROJECT_EXPERTS);

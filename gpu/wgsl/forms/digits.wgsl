@@ -12,6 +12,9 @@ const R: u32 = 2u;                   // rows of a team
 struct Digits { a: vec4u, b: vec4u, c: vec4u }
 struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec4f, PIECE> }
 
+// The first piece of a group of eight runs.
+fn piece_of_group(group: u32) -> u32 { return group * (8u / PIECE); }
+
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
     for (var n = 0u; n < PIECE; n++) {

@@ -11,6 +11,9 @@ struct Piece { v: array<vec4f, 8> }
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 
+// The first piece of a group of eight runs.
+fn piece_of_group(group: u32) -> u32 { return 8u * group; }
+
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
     let at = i / 8u * 64u + i % 8u;

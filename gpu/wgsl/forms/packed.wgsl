@@ -5,11 +5,14 @@
 //                         squares of x before it was rounded and before any gain
 //
 // Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says how
-// many runs a piece has (PIECE) and which they are. Linked with forms/direct.wgsl or
-// forms/staged.wgsl. Needs packed_4x8_integer_dot_product.
-const R: u32 = 2u;                   // rows of a team
+// many runs a piece has (PIECE), which they are, and how many rows a team has (PIECE_ROWS). Linked
+// with forms/direct.wgsl or forms/staged.wgsl. Needs packed_4x8_integer_dot_product.
+const R: u32 = PIECE_ROWS;           // rows of a team
 
 struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec4f, PIECE> }
+
+// The first piece of a group of eight runs.
+fn piece_of_group(group: u32) -> u32 { return group * (8u / PIECE); }
 
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;

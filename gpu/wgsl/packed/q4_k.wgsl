@@ -3,6 +3,7 @@
 //
 //   sum of w[i] x[i] = d sc scale (sum of q[i] xq[i]) - dmin mn scale (sum of xq[i])
 const PIECE: u32 = 2u;
+const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return (dims.k + 63u) / 64u; }
 
@@ -14,8 +15,9 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let header = weights[block];
     let a = weights[block + 1u + r];
     let b = weights[block + 2u + r];
-    let low = k_scales(header, r);
-    let high = k_scales(header, r + 1u);
+    let d = k_scales_pair(header, r);
+    let low = d.xy;
+    let high = d.zw;
     let nibbles = vec4u(0x0F0F0F0Fu);
     let s = (*piece).s[0];
     let t = (*piece).s[1];

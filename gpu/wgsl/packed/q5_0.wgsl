@@ -3,6 +3,7 @@
 //
 //   sum of w[i] x[i] = d (scale (sum of q[i] xq[i]) - 16 scale (sum of xq[i]))
 const PIECE: u32 = 1u;
+const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 

@@ -1,6 +1,7 @@
 // packed/q5_k.wgsl - a run of a Q5_K row times packed x. Linked with weights/q5_k.wgsl and
 // forms/packed.wgsl. As packed/q4_k.wgsl, a run at a time.
 const PIECE: u32 = 1u;
+const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 

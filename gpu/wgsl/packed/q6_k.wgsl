@@ -3,6 +3,7 @@
 //
 //   sum of w[i] x[i] = d sc scale (sum of q[i] xq[i] - 32 (sum of xq[i])), for each 16 weights
 const PIECE: u32 = 2u;
+const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return (dims.k + 255u) / 256u * 4u; }
 

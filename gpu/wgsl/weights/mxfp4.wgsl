@@ -23,14 +23,33 @@ fn mxfp4_scale(at: u32, block: u32) -> vec2f {
     return bitcast<vec2f>((vec2u(e / 2u, e - e / 2u) + vec2u(63u)) << vec2u(23u));
 }
 
-// Eight codes a word to 12 + t a byte, never negative: those of the low nibbles, or of the high.
-// The magnitude of t fits its nibble: m for m < 4, then 4 6 8 12 = m + (0 1 2 5).
+// The magnitudes of t of eight codes a word, in their nibbles: m for m < 4, then 4 6 8 12 = m + (0 1
+// 2 5).
+fn mxfp4_magnitudes(q: vec4u) -> vec4u {
+    let ones = vec4u(0x11111111u);
+    let m = q & (((q >> vec4u(2u)) & ones) * vec4u(3u));         // m & 3 where m >= 4, else 0
+    return (q & vec4u(0x77777777u)) + m + ((m & (m >> vec4u(1u)) & ones) << vec4u(1u));
+}
+
+// Eight codes a word to int8 a byte, those of the low nibbles and of the high: t less the sign bit,
+// so that no byte carries into the next, and the sign bits.
+struct Mxfp4Signed { low: vec4u, low_signs: vec4u, high: vec4u, high_signs: vec4u }
+fn mxfp4_signed(q: vec4u) -> Mxfp4Signed {
+    let bytes = vec4u(0x0F0F0F0Fu);
+    let ones = vec4u(0x01010101u);
+    let t = mxfp4_magnitudes(q);
+    let low = (q >> vec4u(3u)) & ones;
+    let high = (q >> vec4u(7u)) & ones;
+    return Mxfp4Signed((t & bytes) ^ (low * vec4u(255u)), low,
+                       ((t >> vec4u(4u)) & bytes) ^ (high * vec4u(255u)), high);
+}
+
+// The same to 12 + t a byte, never negative.
 struct Mxfp4Bytes { low: vec4u, high: vec4u }
 fn mxfp4_bytes(q: vec4u) -> Mxfp4Bytes {
     let ones = vec4u(0x11111111u);
     let bytes = vec4u(0x0F0F0F0Fu);
-    let m = q & (((q >> vec4u(2u)) & ones) * vec4u(3u));         // m & 3 where m >= 4, else 0
-    let t = (q & vec4u(0x77777777u)) + m + ((m & (m >> vec4u(1u)) & ones) << vec4u(1u));
+    let t = mxfp4_magnitudes(q);
     let negative = t & (((q >> vec4u(3u)) & ones) * vec4u(15u));
     return Mxfp4Bytes(
         vec4u(0x0C0C0C0Cu) + (t & bytes) - ((negative & bytes) << vec4u(1u)),
