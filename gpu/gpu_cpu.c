@@ -252,7 +252,8 @@ static doppler_status work_measure(gpu *g, const gpu_task *task) {
 
 static void cpu_measure(gpu *g, gpu_list list, uint32_t repeat, double *ns, doppler_done_fn done,
                         void *user) {
-    gpu_push(g, &(gpu_task){.work = work_measure, .list = list, .repeat = repeat, .ns = ns,
+    gpu_push(g, &(gpu_task){.work = work_measure, .list = list,
+                            .count = cpu_of(g)->lists[list].count, .repeat = repeat, .ns = ns,
                             .done = done, .user = user});
 }
 

@@ -51,6 +51,7 @@ doppler *doppler_create(const doppler_options *options) {
         return NULL;
     }
     if (options) d->tuning = options->tuning;
+    d->tune_most_ms = TUNE_MOST_MS;
     if (options && options->limits) gpu_cap_limits(d->g, &limits[options->limits]);
     gpu_on_lost(d->g, device_lost, d);
     return d;

@@ -24,6 +24,7 @@ struct doppler {
     char *device_name;           /* owned */
     uint32_t news;               /* what selftest.c and tune.c have found out so far */
     double test_ms, tune_ms;     /* spent in them */
+    double tune_most_ms;         /* that a session may spend */
     error error;
 };
 
@@ -274,6 +275,8 @@ void decode_head(const doppler_session *s);
 doppler_status selftest_start(doppler *d, bool *started, doppler_done_fn done, void *user);
 
 /* ---- tune.c */
+
+enum { TUNE_MOST_MS = 150 };
 
 /* Times kernels that do the same, at shapes for which nothing was chosen yet. done, called if
  * *started: OK, or a failure. */

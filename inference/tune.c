@@ -3,7 +3,7 @@
  *
  * A job is an operation at one shape. Each of its kernels is recorded over as many matrices of that
  * shape as the model has, up to MATRICES, so that weights come from memory as they do in use; then
- * they take turns, ROUNDS times, and the least time counts. */
+ * they take turns, two times or three, and the least time counts. */
 #include "inference/engine.h"
 
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { MATRICES = 8, ROUNDS = 3, MOST_KERNELS = 8, MOST_REPEATS = 64 };
-static const double BUDGET_MS = 150, ROUND_NS = 1e6;
+static const double ROUND_NS = 1e6;
 
 /* A projection of a layer as a step runs it, and buffers: from, to, and where `linear` leaves a
  * form. */
@@ -264,8 +264,8 @@ static void run_done(doppler_status status, void *user) {
     if (round == 0 && i == 0 && t->ns > 0 && t->ns < ROUND_NS / 2)
         t->repeat = t->ns < ROUND_NS / MOST_REPEATS ? MOST_REPEATS : (uint32_t)(ROUND_NS / t->ns);
     t->runs++;
-    bool late = prepare_clock() - t->start_ms > BUDGET_MS;
-    bool whole = t->runs % t->count == 0 && round > 0;
+    bool late = prepare_clock() - t->start_ms > t->s->model->d->tune_most_ms;
+    bool whole = t->runs % t->count == 0 && round > 1;
     if (whole && (round == ROUNDS || !is_close(t))) {
         choose(t, fastest(t));
         job_end(t);

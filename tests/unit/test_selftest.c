@@ -149,11 +149,53 @@ static void one_falls_back_to_another(void **state) {
     assert_memory_equal(&none.t, &exact.t, sizeof exact.t);
 }
 
+static gpu_twin_fn right_twin;
+
+/* As the twin, later. */
+static void slow_twin(const gpu_call *call) {
+    for (double start = prepare_clock(); prepare_clock() - start < 5;) continue;
+    right_twin(call);
+}
+
+/* On a device that is not known to be the CPU kernels are timed, and the slow one is not chosen. */
+static void slow_kernels_are_not_chosen(void **state) {
+    (void)state;
+    const kernel_id slow = KERNEL_LINEAR_PACKED_WIDE;
+    op_programs *p = &h.d->programs;
+    forget(ALL);
+    for (uint32_t f = 0; f < FORMAT_COUNT; f++) {
+        if (!kernel_exists(slow, f, gpu_get_limits(h.d->g))) continue;
+        gpu_program_desc desc = kernel_program(slow, f, gpu_get_limits(h.d->g));
+        right_twin = desc.twin;
+        desc.twin = slow_twin;
+        gpu_programs_create(h.d->g, &desc, 1, &p->of[slow][f], ignore, NULL);
+    }
+    while (doppler_poll(h.d)) continue;
+    h.d->is_cpu = false;
+    h.d->tune_most_ms = 1e9;
+    p->choice_count = 0;
+    doppler_session *s = NULL;
+    host_answer answer = {0};
+    const doppler_session_options o = {.context = CONTEXT, .chunk = 4, .precision = DOPPLER_FAST};
+    assert_int_equal(doppler_session_create(h.model, &o, &s, host_done, &answer), DOPPLER_OK);
+    assert_int_equal(host_wait(&h, &answer), DOPPLER_OK);
+    h.d->is_cpu = true;
+    uint32_t chosen = 0, wrongly = 0;
+    for (uint32_t i = 0; i < p->choice_count; i++) {
+        wrongly += p->choices[i].best == slow;
+        chosen += p->choices[i].base == KERNEL_LINEAR_PACKED;
+    }
+    assert_true(chosen > 4 && wrongly <= 1);             /* a busy machine may stop the others */
+    p->choice_count = 0;
+    doppler_session_destroy(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_right),
         cmocka_unit_test(wrong_programs_are_not_used),
         cmocka_unit_test(one_falls_back_to_another),
+        cmocka_unit_test(slow_kernels_are_not_chosen),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
