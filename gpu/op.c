@@ -142,10 +142,9 @@ static const kernel_id tile_kernels[2][TILE_SIZES] = {
     {KERNEL_MATMUL_FEW, KERNEL_MATMUL, KERNEL_MATMUL_LARGE},
     {KERNEL_MATMUL_FEW_PACKED, KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}};
 
-/* The kernel for tokens that go through one matrix. The rule is by figures of an H200
- * (docs/SPEED.md): few read weights from memory at best speed, large tiles pay where there are
- * enough of them to fill it. */
-static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
+/* The rule is by figures of an H200 (docs/SPEED.md): few read weights from memory at best speed,
+ * large tiles pay where there are enough of them to fill it. */
+kernel_id op_project_rule(x_form form, op_shape shape) {
     enum { FEW = 24, FEW_PACKED = 64, LARGE = 96, LARGE_GROUPS = 128 };
     bool is_packed = form == X_PACKED;
     if (form == X_HALF) return KERNEL_MATMUL_MATRIX;
@@ -154,8 +153,14 @@ static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
         ceil_div(shape.rows, MATMUL_ROWS) * ceil_div(shape.tokens, MATMUL_LARGE_TOKENS);
     tile_size size = shape.tokens <= (is_packed ? FEW_PACKED : FEW)      ? TILE_FEW
                    : shape.tokens <= LARGE || groups < LARGE_GROUPS      ? TILE_SMALL : TILE_LARGE;
+    return tile_kernels[is_packed][size];
+}
+
+/* The kernel for tokens that go through one matrix. */
+static kernel_id project_kernel(op_context o, x_form form, op_shape shape) {
+    kernel_id rule = op_project_rule(form, shape);
     shape.tokens = op_token_class(shape.tokens);
-    return choose(o, tile_kernels[is_packed][size], shape);
+    return choose(o, rule, shape);
 }
 
 /* One slab: matvec where a slot is a dispatch's z, else matmul where a tile is its y. */
@@ -247,8 +252,7 @@ bool op_binds(const gpu *g, const matrix *w) {
 /* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
  * other would fill a GPU; x staged where there are fewer yet, rows are long and decoding them leaves
  * the time. */
-static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
-                               const struct linear_dims *dims) {
+kernel_id op_linear_rule(x_form form, weight_format format, const struct linear_dims *dims) {
     enum { WIDE_GROUPS = 256, STAGED_GROUPS = 128, STAGED_K = 4096 };
     static const kernel_id ids[X_FORMS][3] = {
         [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
@@ -257,10 +261,9 @@ static kernel_id linear_kernel(op_context o, x_form form, const matrix *w,
                       KERNEL_LINEAR_PACKED_STAGED}};
     uint32_t groups = ceil_div(dims->rows, LINEAR_ROWS);
     bool few = groups <= WIDE_GROUPS;
-    bool staged = w->format == FORMAT_Q4_K && dims->k >= STAGED_K && groups <= STAGED_GROUPS &&
+    bool staged = format == FORMAT_Q4_K && dims->k >= STAGED_K && groups <= STAGED_GROUPS &&
                   !(dims->flags & LINEAR_ACT);
-    return choose(o, ids[form][few + (few && staged)],
-                  (op_shape){w->format, w->rows, w->cols, 1});
+    return ids[form][few + (few && staged)];
 }
 
 /* The same for experts, of which so many workgroups go through one dispatch. */
@@ -279,7 +282,9 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    gpu_program p = program_of(o, linear_kernel(o, form, w, &dims), w->format);
+    kernel_id id = choose(o, op_linear_rule(form, w->format, &dims),
+                          (op_shape){w->format, w->rows, w->cols, 1});
+    gpu_program p = program_of(o, id, w->format);
     const struct linear_dims all = dims;
     for (slab s = {0}; slab_next(o, w, LINEAR_ROWS, &s);) {
         gpu_binding bindings[] = {s.binding, whole(x), whole(vectors), whole(y), whole(out)};

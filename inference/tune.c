@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { MATRICES = 8, ROUNDS = 3, MOST_KERNELS = 8, MOST_REPEATS = 64 };
-static const double ROUND_NS = 1e6;
+static const double ROUND_NS = 1e6, GAIN = 1.1;
 
 /* A projection of a layer as a step runs it, and buffers: from, to, and where `linear` leaves a
  * form. */
@@ -55,6 +55,7 @@ typedef struct tunable {
      * later numbers have one. */
     bool (*shape)(const doppler_session *s, uint32_t i, op_shape *shape, bool *more);
     void (*record)(const doppler_session *s, op_context o, op_shape shape, kernel_id id);
+    kernel_id (*rule)(const doppler_session *s, op_shape shape);
 } tunable;
 
 /* ---- projections */
@@ -97,13 +98,11 @@ static bool decode_shape(const doppler_session *s, uint32_t i, op_shape *shape, 
     return matrix_shape(s, i, 1, shape, more);
 }
 
-static void linear_one(const doppler_session *s, op_context o, const part *p, const matrix *w) {
+static struct linear_dims dims_of(const doppler_session *s, const part *p, const matrix *w) {
     uint32_t rows = p->flags & LINEAR_ACT ? w->rows / 2 : w->rows;
-    op_linear(o, s->form, buffer_at(s, p->y), buffer_at(s, p->out), w, buffer_at(s, p->x_form),
-              s->model->weights.vectors,
-              (struct linear_dims){.rows = rows, .k = w->cols, .out_k = rows, .up = rows,
-                                   .activation = s->model->manifest.model.activation,
-                                   .flags = p->flags & ~(uint32_t)LINEAR_GAIN, .eps = 1e-5f});
+    return (struct linear_dims){.rows = rows, .k = w->cols, .out_k = rows, .up = rows,
+                                .activation = s->model->manifest.model.activation,
+                                .flags = p->flags & ~(uint32_t)LINEAR_GAIN, .eps = 1e-5f};
 }
 
 static bool is_shape(const matrix *w, op_shape shape) {
@@ -117,9 +116,19 @@ static void record_linear(const doppler_session *s, op_context o, op_shape shape
     for (uint32_t i = 0, count = 0; more && count < MATRICES; i++) {
         const matrix *w = matrix_at(s, i, &of, &more);
         if (!is_shape(w, shape)) continue;
-        linear_one(s, o, of, w);
+        op_linear(o, s->form, buffer_at(s, of->y), buffer_at(s, of->out), w,
+                  buffer_at(s, of->x_form), s->model->weights.vectors, dims_of(s, of, w));
         count++;
     }
+}
+
+static kernel_id linear_rule(const doppler_session *s, op_shape shape) {
+    const part *of = NULL;
+    const matrix *w = NULL;
+    bool more = true;
+    for (uint32_t i = 0; more && !is_shape(w, shape); i++) w = matrix_at(s, i, &of, &more);
+    const struct linear_dims dims = dims_of(s, of, w);
+    return op_linear_rule(s->form, w->format, &dims);
 }
 
 /* Of a prompt's step, all but the head. */
@@ -154,13 +163,21 @@ static void record_project(const doppler_session *s, op_context o, op_shape shap
     op_project(o, form, buffer_at(s, of->y), 0, w->rows, w, x, tokens, vectors, OP_NO_BIAS, false);
 }
 
+static kernel_id project_rule(const doppler_session *s, op_shape shape) {
+    shape.tokens = s->chunk;
+    return op_project_rule(s->form == X_PACKED ? X_PACKED : X_PLAIN, shape);
+}
+
 static const tunable tunables[] = {
     {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR_PACKED_STAGED}, decode_shape,
-     record_linear},
-    {{KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE}, decode_shape, record_linear},
-    {{KERNEL_LINEAR, KERNEL_LINEAR_WIDE}, decode_shape, record_linear},
-    {{KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}, fast_shape, record_project},
-    {{KERNEL_MATMUL, KERNEL_MATMUL_LARGE}, exact_shape, record_project},
+     record_linear, linear_rule},
+    {{KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE}, decode_shape, record_linear,
+     linear_rule},
+    {{KERNEL_LINEAR, KERNEL_LINEAR_WIDE}, decode_shape, record_linear,
+     linear_rule},
+    {{KERNEL_MATMUL_PACKED, KERNEL_MATMUL_PACKED_LARGE}, fast_shape, record_project,
+     project_rule},
+    {{KERNEL_MATMUL, KERNEL_MATMUL_LARGE}, exact_shape, record_project, project_rule},
 };
 enum { TUNABLES = sizeof tunables / sizeof *tunables };
 
@@ -234,8 +251,11 @@ static void choose(tuner *t, kernel_id best) {
 
 static kernel_id fastest(const tuner *t) {
     uint32_t best = 0;
+    kernel_id rule = tunables[t->operation].rule(t->s, t->shape);
     for (uint32_t i = 1; i < t->count; i++)
         if (t->least[i] < t->least[best]) best = i;
+    for (uint32_t i = 0; i < t->count; i++)
+        if (t->ids[i] == rule && t->least[i] < GAIN * t->least[best]) return rule;
     return t->ids[best];
 }
 
