@@ -92,7 +92,7 @@ async function benchInference(engine, { model, vocab }, values, result) {
     const session = await engine.session(model, { precision: values.precision, kv: values.kv,
         context: Math.max(...contexts.map((n) => n + tokens), ...prompts.map((n) => n + 1),
             LEAST_CONTEXT) });
-    const { testMs, tuneMs, tested } = result.known = engine.kernels();
+    const { testMs, tuneMs, tested } = result.known = engine.known();
     const wrong = tested.filter(({ right }) => !right).map(({ kernel }) => kernel);
     console.log(`kernels: tested in ${fixed(testMs, 0)} ms, chosen in ${fixed(tuneMs, 0)} ms`
         + `${wrong.length ? `, wrong: ${[...new Set(wrong)].join(', ')}` : ''}`);

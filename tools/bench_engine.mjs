@@ -19,7 +19,7 @@ export class BenchEngine {
     #shapes = [];                            // shape_model *
 
     /** What is known of kernels on the device: Doppler.kernels(). */
-    kernels() { return this.#core.kernels(); }
+    known() { return this.#core.kernels(); }
 
     static async open({ device, limits = 'device', without = [], tuning = 'kept' }) {
         const engine = new BenchEngine();
