@@ -8,7 +8,8 @@ const IN_NODE = Boolean(globalThis.process?.versions?.node);
 
 async function keyOf(name) {
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(name));
-    return Array.from(new Uint8Array(digest, 0, 8), (b) => b.toString(16).padStart(2, '0')).join('');
+    const bytes = Array.from(new Uint8Array(digest, 0, 8));
+    return bytes.map((b) => b.toString(16).padStart(2, '0')).join('');
 }
 
 async function nodeFile(key) {
@@ -16,7 +17,8 @@ async function nodeFile(key) {
     const { join } = await nodeModule('path');
     const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
     const folder = join(XDG_CACHE_HOME || LOCALAPPDATA || join(homedir(), '.cache'), 'doppler');
-    return { folder, path: join(folder, `device-${key}.txt`), files: await nodeModule('fs/promises') };
+    const files = await nodeModule('fs/promises');
+    return { folder, path: join(folder, `device-${key}.txt`), files };
 }
 
 const cacheUrl = (key) => `https://doppler.invalid/device-${key}.txt`;

@@ -133,7 +133,8 @@ static bool read_line(reader *r, uint8_t trust[][FORMAT_COUNT], op_programs *p) 
     } else {
         c.best = id;
         if (strcmp(word, "choice") != 0 || p->choice_count == OP_MAX_CHOICES ||
-            !read_kernel(r, &c.base) || !read_number(r, &c.shape.rows) || !read_number(r, &c.shape.k) ||
+            !read_kernel(r, &c.base) || !read_number(r, &c.shape.rows) ||
+            !read_number(r, &c.shape.k) ||
             !read_number(r, &c.shape.tokens))
             return false;
         p->choices[p->choice_count++] = c;

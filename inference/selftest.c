@@ -164,7 +164,8 @@ static bool is_close(const operand *o, uint32_t format, const uint8_t *got, cons
 static bool is_right(const probe *p) {
     for (uint32_t i = 0; i < p->count; i++) {
         const operand *o = &p->trial->operands[i];
-        if (o->out && !is_close(o, p->format, p->got[i], p->want[i], p->trial->tolerance)) return false;
+        if (o->out && !is_close(o, p->format, p->got[i], p->want[i], p->trial->tolerance))
+            return false;
     }
     return true;
 }

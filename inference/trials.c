@@ -38,7 +38,8 @@ enum { TOKENS = 100, SHORT = 256 };          /* most of the largest tile */
 /* y += W x + bias for TOKENS x [SHORT]. */
 static void project(op_context o, const gpu_buffer *b, const trial *t, uint32_t format) {
     const matrix w = {(weight_format)format, ROWS, SHORT, b[0], 0};
-    op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS, b[2], 1, true);
+    op_project(o, operand_form(&t->operands[1], format), b[3], 0, ROWS, &w, b[1], TOKENS,
+               b[2], 1, true);
 }
 
 /* x += norm(y), out = a form of it */

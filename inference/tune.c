@@ -69,8 +69,8 @@ static const projection *projection_at(const doppler_session *s, uint32_t layer,
     return (const projection *)(const void *)(weights + p->projection);
 }
 
-/* Matrix i of all layers' parts, those of one layer, then the next's, at last the head's. NULL where
- * there is none. */
+/* Matrix i of all layers' parts, those of one layer, then the next's, at last the head's. NULL
+ * where there is none. */
 static const matrix *matrix_at(const doppler_session *s, uint32_t i, const part **of, bool *more) {
     const model_config *m = &s->model->manifest.model;
     static const part head = PART(qkv, LINEAR_NORM, normed, x_form, logits, attended_form);

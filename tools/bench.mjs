@@ -92,6 +92,10 @@ async function benchInference(engine, { model, vocab }, values, result) {
     const session = await engine.session(model, { precision: values.precision, kv: values.kv,
         context: Math.max(...contexts.map((n) => n + tokens), ...prompts.map((n) => n + 1),
             LEAST_CONTEXT) });
+    const { testMs, tuneMs, tested } = result.known = engine.known();
+    const wrong = tested.filter(({ right }) => !right).map(({ kernel }) => kernel);
+    console.log(`kernels: tested in ${fixed(testMs, 0)} ms, chosen in ${fixed(tuneMs, 0)} ms`
+        + `${wrong.length ? `, wrong: ${[...new Set(wrong)].join(', ')}` : ''}`);
     result.decode = {};
     result.prompt = {};
     for (const context of contexts) {
@@ -199,6 +203,8 @@ export const verb = {
         host: { kind: ['node'], default: 'node', help: 'this process, also for the CPU backend' },
         without: { kind: 'text', metavar: 'NAME,NAME', default: '', help: 'WebGPU features not to '
             + 'use; core: none at all' },
+        tuning: { kind: ['kept', 'fresh', 'off'], default: 'kept', help: 'what an earlier run found '
+            + 'out about kernels on this device counts; is asked again; or rules choose' },
         precision: { kind: ['fast', 'exact'], default: 'fast',
             help: 'fast permits kernels that round activations' },
         kv: { kind: ['f16', 'f32', 'q8_0'], default: 'f16', help: 'format of the KV cache' },

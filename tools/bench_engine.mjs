@@ -18,9 +18,13 @@ export class BenchEngine {
     #bench = 0;                              // bench *
     #shapes = [];                            // shape_model *
 
-    static async open({ device, limits = 'device', without = [] }) {
+    /** What is known of kernels on the device: Doppler.kernels(). */
+    known() { return this.#core.kernels(); }
+
+    static async open({ device, limits = 'device', without = [], tuning = 'kept' }) {
         const engine = new BenchEngine();
-        engine.#core = await Core.open({ device, limits, without, timing: true, wasm: WASM.href });
+        engine.#core = await Core.open({ device, limits, without, tuning, timing: true,
+            wasm: WASM.href });
         engine.#inside = engine.#core.inside();
         const { wasm, doppler, work } = engine.#inside;
         await work((ticket) => {

@@ -3,12 +3,12 @@
 //   p[i] ~ exp((x[i] - max x) / temperature)    x: logits after penalties
 //   kept by top_k, then top_p, then min_p; what each means is said at sample_dims in gpu/dims.h
 //
-// Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows; or
-// for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, five times, and rows:
+// Bindings and dims: logits.wgsl, with which it is linked. Twin: gpu/cpu/sample.c. Dispatch: rows;
+// or for each PART_TOKENS tokens a workgroup, ceil(vocab / PART_TOKENS) by rows, five times, and rows:
 //   PART   the largest key of its tokens
 //   COUNT  the histogram of distances; where all tokens may be drawn each thread's mass
 //   LIST   the tokens as near as the slot where the goal is reached, and that slot's histogram
-//   FINE   the histogram of the slot where the goal is reached in that one; not where few are listed
+//   FINE   the histogram of the slot where the goal is reached in that one; not if few are listed
 //   MASS   the mass of each thread's tokens as near as that tells; not where few are listed
 //   JOIN   the draw, among the tokens that are listed or by the threads' masses. Where the first
 //          histogram does not reach the goal, and where too many tokens are listed for top_k and
@@ -31,8 +31,8 @@ const FINE: u32 = 64u;
 const MASS: u32 = 128u;
 const STEPS: u32 = PART | COUNT | LIST_PART | FINE | MASS;
 
-// In parts, for each row: how many tokens are listed; four times 256 slots, low words and high, three
-// histograms and the masses of threads; ids and keys of the list; the largest key of each part.
+// In parts, for each row: how many tokens are listed; four times 256 slots, low words and high,
+// three histograms and the masses of threads; ids and keys of the list; the largest key of each part.
 const LISTED: u32 = 0u;
 const SLOTS: u32 = 8u;
 const THREADS: u32 = 3u;
@@ -200,8 +200,8 @@ fn load_slot(row: u32, t: u32, h: u32) {
     set_slot(t, vec2u(atomicLoad(&parts[at]), atomicLoad(&parts[at + WG])));
 }
 
-// Where the goal is reached: slot of the first histogram, distance from the largest key, and what all
-// of it has.
+// Where the goal is reached: slot of the first histogram, distance from the largest key, and what
+// all of it has.
 struct Reached { slot: u32, distance: u32, total: vec2u }
 
 // By so many histograms, one in a slot of the one before. Contains barriers.

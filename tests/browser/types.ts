@@ -1,18 +1,20 @@
 // types.ts - uses the whole API; `npx tsc --noEmit --strict` says whether doppler.d.ts allows it.
 import { convert, Doppler, DopplerError, Generation, Model, parseReply, Reply,
     Session } from '../../browser/doppler.js';
-import type { GenerationStats, Info, Message, Status } from '../../browser/doppler.js';
+import type { GenerationStats, Info, Kernels, Message, Status } from '../../browser/doppler.js';
 
 export async function everything(worker: Worker): Promise<GenerationStats | null> {
     const doppler: Doppler = await Doppler.open();
     for (const options of [
         { device: 'gpu' as const, worker: false }, { device: 'cpu' as const, worker },
         { assets: 'https://cdn.example/doppler/' }, { assets: new URL('https://cdn.example/') },
-        { assets: (name: string) => `/static/${name}` },
+        { assets: (name: string) => `/static/${name}` }, { tuning: 'fresh' as const },
     ]) await (await Doppler.open(options)).close();
 
     const { backend, adapter, reason }: Info = doppler.info;
     const line: string = backend === 'webgpu' ? adapter?.description ?? '' : reason ?? '';
+    const { tested, chosen, testMs, tuneMs }: Kernels = await doppler.kernels();
+    console.log(tested.filter(({ right }) => !right).length, chosen[0]?.kernel, testMs + tuneMs);
     const stop = new AbortController();
     const model: Model = await doppler.load('models/stories/', {
         onProgress: ({ bytes, total }) => console.log(line, bytes / total), signal: stop.signal,

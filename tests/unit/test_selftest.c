@@ -104,6 +104,24 @@ static outcome tell(uint32_t features, const kernel_id *faults, size_t count,
     return out;
 }
 
+/* What a device with all features has and the least one has not, or has another text of, is tested;
+ * unpack2x16float aside, which openDevice tests. */
+static void variants_have_trials(void **state) {
+    (void)state;
+    const gpu_limits least = {.workgroup_bytes = 16384, .workgroup_threads = 256};
+    gpu_limits most = *gpu_get_limits(h.d->g);
+    most.features = ALL & ~(uint32_t)GPU_EXACT_HALF;
+    for (kernel_id id = 0; id < KERNEL_COUNT; id++)
+        for (uint32_t f = 0; f < kernel_formats(id); f++) {
+            if (!kernel_exists(id, f, &most) || trials_have(id)) continue;
+            gpu_program_desc here = kernel_program(id, f, &most), there = here;
+            bool varies = !kernel_exists(id, f, &least);
+            if (!varies) there = kernel_program(id, f, &least);
+            if (varies || memcmp(here.sources, there.sources, sizeof here.sources))
+                fail_msg("%s is not in inference/trials.c", here.label);
+        }
+}
+
 static void all_are_right(void **state) {
     (void)state;
     outcome fast = tell(ALL, NULL, 0, DOPPLER_FAST), exact = tell(ALL, NULL, 0, DOPPLER_EXACT);
@@ -192,6 +210,7 @@ static void slow_kernels_are_not_chosen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(variants_have_trials),
         cmocka_unit_test(all_are_right),
         cmocka_unit_test(wrong_programs_are_not_used),
         cmocka_unit_test(one_falls_back_to_another),
