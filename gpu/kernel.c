@@ -39,7 +39,6 @@
     X(LINEAR_DIGITS,   linear_digits,    linear,           "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
-    X(LINEAR_PACKED_STAGED, linear_packed_staged, linear,  "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_EXPERTS,  linear_experts,   linear,           "rrrwwr", LINK_EXPERTS)   \
     X(LINEAR_EXPERTS_WIDE, linear_experts_wide, linear,    "rrrwwr", LINK_EXPERTS)   \
@@ -74,7 +73,7 @@ extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_ti
 extern const char wgsl_linear_dense[], wgsl_linear_experts[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
-    wgsl_forms_plain_store[], wgsl_forms_direct[], wgsl_forms_staged[], wgsl_forms_half_store[];
+    wgsl_forms_plain_store[], wgsl_forms_half_store[];
 extern const char wgsl_packed_q4_0[], wgsl_packed_q5_0[], wgsl_packed_q8_0[], wgsl_packed_q4_k[],
     wgsl_packed_q5_k[], wgsl_packed_q6_k[], wgsl_packed_mxfp4[];
 extern const char wgsl_bytes[], wgsl_bytes_q4_0[], wgsl_bytes_q5_0[], wgsl_bytes_q8_0[],
@@ -204,7 +203,6 @@ static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
     [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
-    [KERNEL_LINEAR_PACKED_STAGED] = KERNEL_LINEAR_PACKED,
     [KERNEL_NORM_FORM_WIDE] = KERNEL_NORM_FORM,
     [KERNEL_LINEAR_EXPERTS_WIDE] = KERNEL_LINEAR_EXPERTS,
     [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = KERNEL_LINEAR_EXPERTS_DIGITS,
@@ -273,7 +271,6 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
-    [KERNEL_LINEAR_PACKED_STAGED] = LINEAR_WIDE_THREADS,
     [KERNEL_NORM_FORM_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_EXPERTS_WIDE] = EXPERTS_WIDE_THREADS,
     [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = EXPERTS_WIDE_THREADS,
@@ -292,8 +289,6 @@ static bool has_room(const kernel_matrix *m, const gpu_limits *device) {
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
     kernel_link link = kernels[id].link;
-    if (id == KERNEL_LINEAR_PACKED_STAGED && device->workgroup_bytes < LINEAR_STAGED_BYTES)
-        return false;
     if (threads[id] == EXPERTS_WIDE_THREADS && !(device->features & GPU_SUBGROUPS))
         return false;            /* it would take 20 KiB for sums */
     if (is_lanes(link)) return device->features & GPU_SUBGROUPS;
@@ -347,7 +342,6 @@ gpu_program_desc kernel_program(kernel_id id, uint32_t format, const gpu_limits 
     const char *linked = "";
     if (form) {
         link_linear(&t, format, form, features);
-        add(&t, id == KERNEL_LINEAR_PACKED_STAGED ? wgsl_forms_staged : wgsl_forms_direct);
         linked = formats[format].name;
     } else if (reads_weights(k->link)) {
         link_weights(&t, format);

@@ -250,20 +250,14 @@ bool op_binds(const gpu *g, const matrix *w) {
 }
 
 /* Which kind of linear, as measured on an H200 (docs/SPEED.md): wide where few workgroups of the
- * other would fill a GPU; x staged where there are fewer yet, rows are long and decoding them leaves
- * the time. */
-kernel_id op_linear_rule(x_form form, weight_format format, const struct linear_dims *dims) {
-    enum { WIDE_GROUPS = 256, STAGED_GROUPS = 128, STAGED_K = 4096 };
-    static const kernel_id ids[X_FORMS][3] = {
-        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_WIDE},
-        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE, KERNEL_LINEAR_DIGITS_WIDE},
-        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
-                      KERNEL_LINEAR_PACKED_STAGED}};
-    uint32_t groups = ceil_div(dims->rows, LINEAR_ROWS);
-    bool few = groups <= WIDE_GROUPS;
-    bool staged = format == FORMAT_Q4_K && dims->k >= STAGED_K && groups <= STAGED_GROUPS &&
-                  !(dims->flags & LINEAR_ACT);
-    return ids[form][few + (few && staged)];
+ * other would fill a GPU. */
+kernel_id op_linear_rule(x_form form, const struct linear_dims *dims) {
+    enum { WIDE_GROUPS = 256 };
+    static const kernel_id ids[X_FORMS][2] = {
+        [X_F32] = {KERNEL_LINEAR, KERNEL_LINEAR_WIDE},
+        [X_DIGITS] = {KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE},
+        [X_PACKED] = {KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}};
+    return ids[form][ceil_div(dims->rows, LINEAR_ROWS) <= WIDE_GROUPS];
 }
 
 /* The same for experts, of which so many workgroups go through one dispatch. */
@@ -282,7 +276,7 @@ void op_linear(op_context o, x_form form, gpu_buffer y, gpu_buffer out, const ma
     assert(dims.k == w->cols && dims.rows * (act ? 2 : 1) == w->rows);
     assert(!act || (op_binds(o.g, w) && dims.up == dims.rows));
     assert(form != X_PLAIN);
-    kernel_id id = choose(o, op_linear_rule(form, w->format, &dims),
+    kernel_id id = choose(o, op_linear_rule(form, &dims),
                           (op_shape){w->format, w->rows, w->cols, 1});
     gpu_program p = program_of(o, id, w->format);
     const struct linear_dims all = dims;

@@ -35,7 +35,7 @@ const op_choice *op_chosen(const op_programs *programs, kernel_id base, op_shape
 
 /* What the rules say: of kinds of linear for a projection, of matvec, matmul and its variants for
  * x in a form and any number of tokens. */
-kernel_id op_linear_rule(x_form form, weight_format format, const struct linear_dims *dims);
+kernel_id op_linear_rule(x_form form, const struct linear_dims *dims);
 kernel_id op_project_rule(x_form form, op_shape shape);
 
 /* Where operations are recorded. programs: borrowed. */

@@ -17,13 +17,12 @@
 //   last     dims     uniform
 //
 // Dispatch: ceil(rows / ROWS) workgroups, spread over x and y. k % 32 == 0, with FORM y_first % 32
-// == 0. A workgroup makes ROWS rows, a run of the next x, with ACT of twice as many of W, in teams of
-// threads with R rows each. The norm's gain is in x already, its squares are of x before the gain; so
-// the norm is one factor, found on the way. Linked with linear_dense.wgsl, or linear_experts.wgsl
-// where W and x are those of a token's experts; one weights/*.wgsl, one forms/*.wgsl, which says how
-// many rows R are, with its forms/*_store.wgsl and forms/direct.wgsl or forms/staged.wgsl, one
-// reduce/*.wgsl and activation.wgsl; where x is packed or digits, with packed/*.wgsl for the format
-// too.
+// == 0. A workgroup makes ROWS rows, a run of the next x, with ACT of twice as many of W, in teams
+// of threads with R rows each. The norm's gain is in x already, its squares are of x before the
+// gain; so the norm is one factor, found on the way. Linked with linear_dense.wgsl, or
+// linear_experts.wgsl where W and x are those of a token's experts; one weights/*.wgsl, one
+// forms/*.wgsl, which says how many rows R are, with its forms/*_store.wgsl, one reduce/*.wgsl and
+// activation.wgsl; where x is packed or digits, with packed/*.wgsl for the format too.
 // Source: Zhang and Sennrich 2019, equation 4.
 override WG: u32 = 256u;
 const ROWS: u32 = 32u;
@@ -80,7 +79,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             for (var i = 0u; i < 4u; i++) { v[i] = y[dims.y_first + min(r + i, last)]; }
         }
     }
-    x_begin(t);
     part_begin(t, group.z);
     if (works && (dims.flags & BIAS) != 0u) {
         bias = part_bias(r);

@@ -91,7 +91,7 @@ test('wrong shapes and options are told', () => {
     const unknown = run('llama-4', join(work, 'never'));
     assert.equal(unknown.status, 1);
     assert.match(unknown.stderr,
-        /BAD_ARGUMENT: .*"llama-4"; there are llama-3\.2-1b .*gpt-oss-20b/);
+        /BAD_ARGUMENT: .*"llama-4"; there are stories llama-3\.2-1b .*gpt-oss-20b/);
     assert.match(run('mistral-7b', join(work, 'never'), '--quantize', 'q8_0').stderr,
         /BAD_ARGUMENT: --quantize is for --format rdrr/);
     assert.equal(run('mistral-7b').status, 2);

@@ -5,8 +5,8 @@
 //                         squares of x before it was rounded and before any gain
 //
 // Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says how
-// many runs a piece has (PIECE), which they are, and how many rows a team has (PIECE_ROWS). Linked
-// with forms/direct.wgsl or forms/staged.wgsl. Needs packed_4x8_integer_dot_product.
+// many runs a piece has (PIECE), which they are, and how many rows a team has (PIECE_ROWS). x:
+// array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = PIECE_ROWS;           // rows of a team
 
 struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec4f, PIECE> }
@@ -18,9 +18,9 @@ fn piece_load(i: u32) -> Piece {
     var piece: Piece;
     for (var n = 0u; n < PIECE; n++) {
         let at = 3u * piece_run(i, n);
-        piece.q[2u * n] = x_vec(at);
-        piece.q[2u * n + 1u] = x_vec(at + 1u);
-        piece.s[n] = bitcast<vec4f>(x_vec(at + 2u));
+        piece.q[2u * n] = x[at];
+        piece.q[2u * n + 1u] = x[at + 1u];
+        piece.s[n] = bitcast<vec4f>(x[at + 2u]);
     }
     return piece;
 }
