@@ -21,7 +21,8 @@ _Static_assert(DOPPLER_OK == 0 && DOPPLER_DEVICE_CPU == 0 && DOPPLER_DEVICE_GPU 
                    DOPPLER_NEXT_REQUEST == 0 && DOPPLER_NEXT_READY == 2 &&
                    DOPPLER_NEXT_FAILED == 3 && DOPPLER_KV_F16 == 0 && DOPPLER_KV_F32 == 1 &&
                    DOPPLER_KV_Q8_0 == 2 && DOPPLER_NO_CHECKPOINTS == 0xFFFFFFFF &&
-                   DOPPLER_TUNING_OFF == 1 && DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 && DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
+                   DOPPLER_TUNING_OFF == 1 && DOPPLER_EXACT == 0 && DOPPLER_FAST == 1 &&
+                   DOPPLER_NO_TOKEN == 0xFFFFFFFF &&
                    DOPPLER_SPECIAL_NONE == 0 && DOPPLER_SPECIAL_ALL == 1 &&
                    DOPPLER_SPECIAL_UNMARKED == 2,
                "browser/core.js");

@@ -64,8 +64,8 @@ struct project_dims {
  * eight: 16 bytes of each run, then the next 16 ... (7 times): a, b, c and what stands behind q in
  * packed.
  * half: for each run 32 f16, the nearest to x * 2^-6, at most 65504: x up to 4,192,256.
- * Squares, which half has not, are of x before it was rounded and before the gain that it was multiplied by. Runs that
- * the last eight lack are zeros, which nobody writes. */
+ * Squares, which half has not, are of x before it was rounded and before the gain that it was
+ * multiplied by. Runs that the last eight lack are zeros, which nobody writes. */
 typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_HALF, X_FORMS } x_form;
 enum { X_HALF_SCALE = 64 };
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {

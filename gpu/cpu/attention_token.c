@@ -66,7 +66,8 @@ void twin_attention_whole(const gpu_call *call) {
         one.buffer[4] = (uint16_t *)call->buffer[4] + 2 * (size_t)h * d->slots * d->head_dim;
         attend(&one, &dims, y);
         for (uint32_t i = 0; i < d->group * d->head_dim; i += X_RUN)
-            x_store((x_form)(X_F32 + call->format / LANES_WIDTHS), call->buffer[5], (uint64_t)d->heads * d->head_dim,
-                    (first + i) / X_RUN, y + i, x_run_square(y + i));
+            x_store((x_form)(X_F32 + call->format / LANES_WIDTHS), call->buffer[5],
+                    (uint64_t)d->heads * d->head_dim, (first + i) / X_RUN, y + i,
+                    x_run_square(y + i));
     }
 }

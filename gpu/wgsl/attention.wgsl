@@ -16,9 +16,9 @@
 //   5        dims     uniform
 //
 // Dispatch: kv_count, splits, tokens; attention_fits() in gpu/dims.h. Linked with one kv/*.wgsl,
-// which supplies kv_raw4() and kv_value4(). Key j is in slot j % slots. Keys are taken in tiles, with a running
-// maximum (Dao et al. 2022, algorithm 1); a tile costs two barriers and three phases, in which a
-// thread is
+// which supplies kv_raw4() and kv_value4(). Key j is in slot j % slots. Keys are taken in tiles, with
+// a running maximum (Dao et al. 2022, algorithm 1); a tile costs two barriers and three phases, in
+// which a thread is
 //   scores   one key and four heads: K is read once for each four heads
 //   softmax  one head and a part of the keys; every part finds the same maximum by itself
 //   values   four elements of the output of up to SLOTS heads: V is read once by each
