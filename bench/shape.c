@@ -19,19 +19,6 @@ typedef struct shape_model {
     uint32_t ticket;
 } shape_model;
 
-static doppler_status compile_tokenizer(error *e, const synth *s, text *out) {
-    tokenizer *t = NULL;
-    text json = {0};
-    synth_tokenizer(s, &json);
-    doppler_status status = json.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name)
-                                        : tokenizer_read_json(e, json.data, json.bytes, &t);
-    text_free(&json);
-    if (status) return status;
-    tokenizer_compile(t, out);
-    tokenizer_close(t);
-    return out->failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
-}
-
 /* The manifest of a package of the shape. Beside mxfp4 the head is q8_0, as in llama.cpp's files. */
 static doppler_status write_manifest(error *e, const synth *s, const text *tokenizer,
                                      convert_target target, text *out) {
@@ -63,7 +50,7 @@ static doppler_status create(shape_model *m, const shape *of, uint32_t layers,
     synth s;
     text manifest = {0};
     doppler_status status = synth_open(e, &s, of, layers, 0);
-    if (!status) status = compile_tokenizer(e, &s, &m->tokenizer);
+    if (!status) status = synth_tokenizer_compile(e, &s, &m->tokenizer);
     if (!status) status = write_manifest(e, &s, &m->tokenizer, target, &manifest);
     if (!status) status = doppler_model_create(m->d, manifest.data, manifest.bytes, &m->model);
     text_free(&manifest);

@@ -22,7 +22,7 @@
     X(ARGMAX,          argmax,           argmax,           "rwwwww", LINK_LOGITS)    \
     X(SAMPLE,          sample,           sample,           "rwwwww", LINK_LOGITS)    \
     X(NLL,             nll,              nll,              "rrw",    LINK_NOTHING)   \
-    X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_HALF)      \
+    X(ATTENTION_TOKEN, attention_token,  attention_token,  "rrrwww", LINK_TOKEN)     \
     X(ATTENTION_LANES, attention_lanes,  attention_lanes,  "rrrwww", LINK_LANES)     \
     X(ATTENTION_WHOLE, attention_whole,  attention_lanes,  "rrrwww", LINK_LANES_FORM) \
     X(ATTENTION_TILE_64, attention_tile_64, attention_tile, "rrrrw", LINK_KV)        \
@@ -64,7 +64,7 @@ extern const char wgsl_weights_f32[], wgsl_weights_f16[], wgsl_weights_bf16[],
     wgsl_weights_q4_0[], wgsl_weights_q5_0[], wgsl_weights_q8_0[], wgsl_weights_q4_k[],
     wgsl_weights_q5_k[], wgsl_weights_q6_k[], wgsl_weights_mxfp4[];
 extern const char wgsl_kv_f16[], wgsl_kv_f32[], wgsl_kv_q8_0[], wgsl_kv_unscaled[];
-extern const char wgsl_half[];
+extern const char wgsl_half[], wgsl_one_token[];
 extern const char wgsl_half_exact[], wgsl_half_unpack[];    /* one of them with every format */
 extern const char wgsl_tile_64[], wgsl_tile_128[], wgsl_tile_256[];
 extern const char wgsl_k_scales[];            /* linked with two */
@@ -187,9 +187,9 @@ static const char *const link_sources[LINK_COUNT][4] = {
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_CHOICE] = {wgsl_choice, wgsl_key},
     [LINK_ACTIVATION] = {wgsl_activation},
-    [LINK_HALF] = {wgsl_half},
-    [LINK_LANES] = {wgsl_lanes_split, wgsl_half},
-    [LINK_LANES_FORM] = {wgsl_lanes_whole, wgsl_half},
+    [LINK_TOKEN] = {wgsl_one_token, wgsl_half},
+    [LINK_LANES] = {wgsl_lanes_split, wgsl_one_token, wgsl_half},
+    [LINK_LANES_FORM] = {wgsl_lanes_whole, wgsl_one_token, wgsl_half},
     [LINK_LINEAR] = {wgsl_linear_dense},
     [LINK_LINEAR_PACKED] = {wgsl_linear_dense},
     [LINK_LINEAR_DIGITS] = {wgsl_linear_dense},
@@ -263,7 +263,7 @@ uint32_t kernel_formats(kernel_id id) {
 }
 
 static bool decodes_halves(kernel_link link) {
-    return reads_weights(link) || link == LINK_KV || link == LINK_HALF || is_lanes(link);
+    return reads_weights(link) || link == LINK_KV || link == LINK_TOKEN || is_lanes(link);
 }
 
 /* Of a workgroup, where they are not those of the text. */

@@ -46,13 +46,13 @@ enum {
 /* What a kernel is linked with beside its own text: a weight format (LINK_PROJECT: and part.wgsl,
  * LINK_TILES: and tile_store.wgsl, LINK_PROJECT_PACKED: and the format as bytes,
  * LINK_PROJECT_MATRIX: and a shape of the device's subgroup matrices, LINK_GATHER_...: and a form's
- * store), a KV format, logits.wgsl, choice.wgsl, activation.wgsl, a form's store, half.wgsl,
- * half.wgsl and a text of wgsl/lanes/ (LINK_LANES_FORM: and a form's store), or all that a linear
- * program is made of, of one matrix or of experts'. */
+ * store), a KV format, logits.wgsl, choice.wgsl, activation.wgsl, a form's store,
+ * one_token.wgsl, one_token.wgsl and a text of wgsl/lanes/ (LINK_LANES_FORM: and a form's store), or
+ * all that a linear program is made of, of one matrix or of experts'. */
 typedef enum kernel_link {
     LINK_NOTHING, LINK_WEIGHTS, LINK_GATHER_FORM, LINK_GATHER_DIGITS, LINK_GATHER_PACKED,
     LINK_PROJECT, LINK_TILES, LINK_PROJECT_PACKED, LINK_PROJECT_MATRIX, LINK_KV, LINK_LOGITS,
-    LINK_CHOICE, LINK_ACTIVATION, LINK_FORM, LINK_HALF, LINK_LANES, LINK_LANES_FORM, LINK_LINEAR,
+    LINK_CHOICE, LINK_ACTIVATION, LINK_FORM, LINK_TOKEN, LINK_LANES, LINK_LANES_FORM, LINK_LINEAR,
     LINK_LINEAR_DIGITS, LINK_LINEAR_PACKED, LINK_EXPERTS, LINK_EXPERTS_DIGITS, LINK_EXPERTS_PACKED,
     LINK_COUNT
 } kernel_link;

@@ -2,7 +2,6 @@
  * an RDRR package or a GGUF file, streamed. The same seed gives the same weights in every form. */
 #include "storage/files.h"
 #include "storage/threads.h"
-#include "tokenizer/tokenizer.h"
 #include "tools/cmd.h"
 #include "tools/options.h"
 #include "tools/package_write.h"
@@ -114,19 +113,6 @@ static doppler_status make_safetensors(error *e, job *j) {
 
 /* ---- RDRR package: the folder as the converter would find it */
 
-static doppler_status compile_tokenizer(error *e, const synth *s, text *out) {
-    tokenizer *t = NULL;
-    text json = {0};
-    synth_tokenizer(s, &json);
-    doppler_status status = json.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name)
-                                        : tokenizer_read_json(e, json.data, json.bytes, &t);
-    text_free(&json);
-    if (status) return status;
-    tokenizer_compile(t, out);
-    tokenizer_close(t);
-    return out->failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
-}
-
 static doppler_status read_synth(error *e, void *user, const convert_step *step) {
     const job *j = user;
     (void)e;
@@ -139,7 +125,7 @@ static doppler_status make_rdrr(error *e, job *j) {
     text tokenizer = {0};
     convert *c = NULL;
     doppler_status status = synth_model_read(e, &j->s, &m);
-    if (!status) status = compile_tokenizer(e, &j->s, &tokenizer);
+    if (!status) status = synth_tokenizer_compile(e, &j->s, &tokenizer);
     if (!status) {
         convert_input input = {
             .model = &m.model, .sources = m.sources, .source_count = m.source_count,

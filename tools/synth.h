@@ -66,6 +66,8 @@ const synth_tensor *synth_find(const synth *s, const char *name);
 void synth_config(const synth *s, text *out);
 void synth_generation_config(const synth *s, text *out);
 void synth_tokenizer(const synth *s, text *out);
+/* Its compiled form, as packages hold it. */
+doppler_status synth_tokenizer_compile(error *e, const synth *s, text *out);
 void synth_tokenizer_config(const synth *s, text *out);
 void synth_index(const synth *s, text *out);     /* model.safetensors.index.json */
 

@@ -1,7 +1,9 @@
 /* synth_tokenizer.c - a byte-level tokenizer of a shape's vocabulary size: the 256 bytes, the
  * special tokens at the ids that the shape has them, and words that decode but that no text gives,
  * because there are no merges. */
+#include "tokenizer/tokenizer.h"
 #include "tools/synth.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -110,4 +112,17 @@ void synth_tokenizer_config(const synth *s, text *out) {
     text_format(out, "{\n  \"bos_token\": \"<|bos|>\",\n  \"eos_token\": \"<|eos|>\",\n  "
                 "\"model_max_length\": %u,\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n"
                 "}\n", s->shape->context);
+}
+
+doppler_status synth_tokenizer_compile(error *e, const synth *s, text *out) {
+    tokenizer *t = NULL;
+    text json = {0};
+    synth_tokenizer(s, &json);
+    doppler_status status = json.failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name)
+                                        : tokenizer_read_json(e, json.data, json.bytes, &t);
+    text_free(&json);
+    if (status) return status;
+    tokenizer_compile(t, out);
+    tokenizer_close(t);
+    return out->failed ? fail(e, DOPPLER_NO_MEMORY, "%s", s->shape->name) : DOPPLER_OK;
 }

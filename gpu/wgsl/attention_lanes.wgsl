@@ -13,44 +13,15 @@
 // Subgroups may have any size. Where one is smaller than a team what is exchanged goes through
 // workgroup memory. Neighbouring threads of a workgroup are taken for neighbours in their subgroup,
 // which WGSL does not promise: a device is tested before this is used on it.
-// Linked with half.wgsl, half_exact.wgsl and one lanes/*.wgsl, which says how many threads WG, HEADS
-// and KEYS there are, and writes what comes out. Source: Dao et al. 2022, algorithm 1.
+// Linked with one_token.wgsl and one lanes/*.wgsl, which says how many threads WG, HEADS and KEYS
+// there are, and writes what comes out. Source: Dao et al. 2022, algorithm 1.
 override LANE_BITS: u32 = 4u;        // head_dim is 8 << LANE_BITS
 const VALUES: u32 = HEADS * KEYS;    // [KEYS, HEADS]
 const SCORES: u32 = VALUES / 8u;     // of a thread
-const LOWEST: f32 = -1e38;           // below any score; differences stay finite
-const NO_SINKS: u32 = 0xFFFFFFFFu;
-const NORM: u32 = 1u;
-
-struct Dims {
-    heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
-    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32,
-    lane_bits: u32, group: u32, q_gain: u32, k_gain: u32, eps: f32
-}
-@group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> rope: array<vec4f>;
-@group(0) @binding(2) var<storage, read> vectors: array<f32>;
-@group(0) @binding(3) var<storage, read_write> qkv: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> kv: array<vec4u>;
-@group(0) @binding(6) var<uniform> dims: Dims;
 
 var<workgroup> exchange: array<f32, WG>;
 var<workgroup> parts: array<vec4f, 2u * HEADS * WG>;        // [troops, heads, head_dim / 4]
 var<workgroup> totals: array<vec2f, WG / 8u * HEADS>;       // [troops, heads]: m, l
-
-struct Eight { a: vec4f, b: vec4f }
-
-fn eight(w: vec4u) -> Eight {
-    return Eight(vec4f(half_pair(w.x), half_pair(w.y)), vec4f(half_pair(w.z), half_pair(w.w)));
-}
-
-fn packed(v: Eight) -> vec4u {
-    let a = halves(v.a);
-    let b = halves(v.b);
-    return vec4u(a.x | (a.y << 16u), a.z | (a.w << 16u), b.x | (b.y << 16u), b.z | (b.w << 16u));
-}
-
-fn dot8(x: Eight, y: Eight) -> f32 { return dot(x.a, y.a) + dot(x.b, y.b); }
 
 fn scaled(x: Eight, factor: f32) -> Eight { return Eight(factor * x.a, factor * x.b); }
 
@@ -127,17 +98,6 @@ fn all(v: f32, t: u32, size: u32) -> f32 {
     if (SCORES >= HEADS) { sum += swap(sum, 1u, t, size); }
     if (2u * SCORES >= HEADS) { sum += swap(sum, 2u, t, size); }
     return sum + swap(sum, 4u, t, size);
-}
-
-// Elements 8 lane .. of a row of qkv.
-fn plain(row: u32, lane: u32) -> Eight {
-    let at = row * (dims.head_dim / 4u) + 2u * lane;
-    return Eight(qkv[at], qkv[at + 1u]);
-}
-
-fn gain8(i: u32) -> Eight {
-    return Eight(vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]),
-                 vec4f(vectors[i + 4u], vectors[i + 5u], vectors[i + 6u], vectors[i + 7u]));
 }
 
 // Those of a row that is rotated, by angles with these cosines and signed sines, and with NORM

@@ -25,46 +25,17 @@
 // in slot j % slots. A split has at least a tile of keys, so that the first ones have all of few;
 // one without keys writes nothing.
 // Threads of a tile: `lanes` for a key, eight elements each; ROUNDS keys a thread. The threads of
-// the new key make it themselves. A running maximum joins tiles. Linked with half.wgsl,
-// half_exact.wgsl.
+// the new key make it themselves. A running maximum joins tiles. Linked with one_token.wgsl.
 // Sources: Dao et al. 2022, algorithm 1; Su et al. 2021, section 3.4.2.
 const WG: u32 = 128u;
 const HEADS: u32 = 4u;               // components of a score
 const ROUNDS: u32 = 2u;
-const LOWEST: f32 = -1e38;           // below any score; differences stay finite
-const NO_SINKS: u32 = 0xFFFFFFFFu;
-const NORM: u32 = 1u;
 
-struct Dims {
-    heads: u32, kv_heads: u32, head_dim: u32, context: u32, slots: u32, kv_first: u32,
-    kv_count: u32, rope_rows: u32, window: u32, splits: u32, sinks: u32, flags: u32, scale: f32,
-    lane_bits: u32, group: u32, q_gain: u32, k_gain: u32, eps: f32
-}
-@group(0) @binding(0) var<storage, read> state: array<u32>;
-@group(0) @binding(1) var<storage, read> rope: array<vec4f>;
-@group(0) @binding(2) var<storage, read> vectors: array<f32>;
-@group(0) @binding(3) var<storage, read_write> qkv: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> kv: array<vec4u>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(6) var<uniform> dims: Dims;
 
 var<workgroup> parts: array<vec4f, 512>;             // [ROUNDS, WG] scores of a part of a key;
                                                      // then [WG, 4] sums
 var<workgroup> scores: array<vec4f, WG>;             // [keys of a tile], components: heads
-
-struct Eight { a: vec4f, b: vec4f }
-
-fn eight(w: vec4u) -> Eight {
-    return Eight(vec4f(half_pair(w.x), half_pair(w.y)), vec4f(half_pair(w.z), half_pair(w.w)));
-}
-
-fn packed(v: Eight) -> vec4u {
-    let a = halves(v.a);
-    let b = halves(v.b);
-    return vec4u(a.x | (a.y << 16u), a.z | (a.w << 16u), b.x | (b.y << 16u), b.z | (b.w << 16u));
-}
-
-fn dot8(x: Eight, y: Eight) -> f32 { return dot(x.a, y.a) + dot(x.b, y.b); }
 
 fn scaled(x: Eight) -> Eight { return Eight(x.a * dims.scale, x.b * dims.scale); }
 
@@ -91,17 +62,6 @@ fn ask(cache: u32, a: u32, b: u32, has_a: bool, has_b: bool) -> Asked {
         asked.vb = kv[bt + values];
     }
     return asked;
-}
-
-// Elements 8 lane .. of a row of qkv.
-fn plain(row: u32, lane: u32) -> Eight {
-    let at = row * (dims.head_dim / 4u) + 2u * lane;
-    return Eight(qkv[at], qkv[at + 1u]);
-}
-
-fn gain8(i: u32) -> Eight {
-    return Eight(vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]),
-                 vec4f(vectors[i + 4u], vectors[i + 5u], vectors[i + 6u], vectors[i + 7u]));
 }
 
 fn times(x: Eight, y: Eight, factor: f32) -> Eight {
