@@ -40,7 +40,8 @@ const rings = {
     webgpu: () => [[node, 'tests/kernels/run.mjs', '--limits', 'default',
         ...(long ? ['--filter='] : [])]],        // an empty filter: the slow cases, too
     deno: () => [['node_modules/.bin/deno', 'run', '--unstable-webgpu', '-A',
-        'tests/kernels/run.mjs', '--limits', 'default']],
+        'tests/kernels/run.mjs', '--limits', 'default',
+        `--filter=${long ? '' : '-20000 rows'}`]],
     cli: () => [...files('tests/cli', /^test_.*\.sh$/).map(f => ['sh', join('tests/cli', f)]),
         ...nodeTests('tests/cli')],
     models: () => nodeTests('tests/models'),
