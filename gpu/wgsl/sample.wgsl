@@ -81,10 +81,28 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     keep.temperature = s.temperature;
     keep.key = KEY_MINUS_INFINITY + 1u;
     keep.mass = s.least;
-    if ((dims.flags & STEPS) != 0u) { step(row, t, group.x, keep, s); }
-    else if ((dims.flags & JOIN) != 0u) { join(row, t, keep, s); }
-    else { draw_alone(row, t, keep, s); }
+    if ((dims.flags & STEPS) != 0u) {
+        step(row, t, group.x, keep, s);
+        return;
+    }
+    var ready = Ready(0u, OFF, keep, vec2u());
+    var way = ALONE;
+    if ((dims.flags & JOIN) != 0u) { way = join(row, t, s, &ready); }
+    if (way == ALONE) { way = choose(row, t, s, &ready); }
+    if (way == BY_LIST) { draw_listed(row, t, ready, s); }
+    else { draw(row, t, ready.keep, s.random); }
 }
+
+// How to draw: all is to be done yet; by slots, which hold the mass of each thread's tokens; by the
+// list. Each text that has barriers stands in one place: compilers put functions in where they are
+// called, and some take seconds for such a text.
+const ALONE: u32 = 0u;
+const BY_MASS: u32 = 1u;
+const BY_LIST: u32 = 2u;
+
+// count: of listed tokens, of which thread t has number t; total: the mass of those that top_p
+// chooses from, where top_k is OFF; else only listed ones can be.
+struct Ready { count: u32, top_k: u32, keep: Keep, total: vec2u }
 
 // ---- one workgroup for a row
 
@@ -100,27 +118,31 @@ fn find_top(row: u32, t: u32, first: u32, count: u32) {
     workgroupBarrier();
 }
 
-fn draw_alone(row: u32, t: u32, given: Keep, s: Settings) {
-    var keep = given;
-    if (s.top_k != OFF) {
-        let limit = threshold(row, t, keep, false, s.top_k);
+// By top_k, then top_p. Contains barriers.
+fn choose(row: u32, t: u32, s: Settings, ready: ptr<function, Ready>) -> u32 {
+    var keep = (*ready).keep;
+    for (var turn = 0u; turn < 2u; turn++) {
+        let by_mass = turn == 1u;
+        let amount = select(s.top_k, s.top_p, by_mass);
+        if (amount == OFF) { continue; }
+        let limit = threshold(row, t, keep, by_mass, amount);
         let count = workgroupUniformLoad(&listed);
         if (count <= LIST) {
-            draw_listed(row, t, keep, s, count, s.top_k, limit.total);
-            return;
+            *ready = Ready(count, select(amount, OFF, by_mass), keep, limit.total);
+            return BY_LIST;
         }
         keep.key = max(keep.key, limit.key);
     }
-    if (s.top_p != OFF) {
-        let limit = threshold(row, t, keep, true, s.top_p);
-        let count = workgroupUniformLoad(&listed);
-        if (count <= LIST) {
-            draw_listed(row, t, keep, s, count, OFF, limit.total);
-            return;
+    var sum = vec2u(0u);
+    for (var i = t; i < dims.vocab; i += BATCH * WG) {
+        var keys = logit_keys(row, i);
+        for (var j = 0u; j < BATCH; j++) {
+            sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u));
         }
-        keep.key = max(keep.key, limit.key);
     }
-    draw(row, t, keep, s.random);
+    set_slot(t, sum);
+    (*ready).keep = keep;
+    return BY_MASS;
 }
 
 // ---- many workgroups
@@ -157,14 +179,21 @@ fn count_listed(row: u32, t: u32, too_far: bool) -> u32 {
 fn step(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
     if ((dims.flags & COUNT) != 0u) {
         count_part(row, t, part, keep, s);
-    } else if (!keeps_all(s)) {
-        if ((dims.flags & LIST_PART) != 0u) {
-            list_part(row, t, part, keep, s);
-        } else if (count_listed(row, t, false) > LIST) {
-            if ((dims.flags & FINE) != 0u) { refine_part(row, t, part, keep, s); }
-            else { weigh_part(row, t, part, keep, s); }
-        }
+        return;
     }
+    if (keeps_all(s)) { return; }
+    let lists = (dims.flags & LIST_PART) != 0u;
+    if (!lists && count_listed(row, t, false) <= LIST) { return; }
+    let weighs = (dims.flags & MASS) != 0u;
+    let limit = reach(row, t, s, select(select(2u, 3u, weighs), 1u, lists));
+    if (weighs) {
+        weigh_part(row, t, part, keep, limit);
+        return;
+    }
+    if (lists) { list_part(row, t, part, keep, limit); }
+    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance,
+                   select(NEAR - 8u, NEAR, lists));
+    save_slot(row, t, select(2u, 1u, lists));
 }
 
 fn count_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
@@ -242,8 +271,7 @@ fn histogram_part(row: u32, t: u32, part: u32, keep: Keep, by_mass: bool, distan
     workgroupBarrier();
 }
 
-fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
-    let limit = reach(row, t, s, 1u);
+fn list_part(row: u32, t: u32, part: u32, keep: Keep, limit: Reached) {
     var keys = logit_keys(row, part * PART_TOKENS + t);
     for (var j = 0u; j < BATCH; j++) {
         if (keys[j] < keep.key || (keep.top_key - keys[j]) >> NEAR > limit.slot) { continue; }
@@ -261,19 +289,11 @@ fn list_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
         atomicStore(&parts[row_at(row) + ENTRIES + at], list_id[t]);
         atomicStore(&parts[row_at(row) + ENTRIES + LIST + at], list_key[t]);
     }
-    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR);
-    save_slot(row, t, 1u);
 }
 
-fn refine_part(row: u32, t: u32, part: u32, keep: Keep, s: Settings) {
-    let limit = reach(row, t, s, 2u);
-    histogram_part(row, t, part, keep, s.top_k == OFF, limit.distance, NEAR - 8u);
-    save_slot(row, t, 2u);
-}
-
-fn weigh_part(row: u32, t: u32, part: u32, given: Keep, s: Settings) {
+fn weigh_part(row: u32, t: u32, part: u32, given: Keep, limit: Reached) {
     var keep = given;
-    keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
+    keep.key = max(keep.key, keep.top_key - limit.distance);
     var keys = logit_keys(row, part * PART_TOKENS + t);
     var sum = vec2u(0u);
     for (var j = 0u; j < BATCH; j++) { sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u)); }
@@ -281,27 +301,28 @@ fn weigh_part(row: u32, t: u32, part: u32, given: Keep, s: Settings) {
     save_slot(row, t, THREADS);
 }
 
-fn join(row: u32, t: u32, given: Keep, s: Settings) {
-    var keep = given;
-    if (keeps_all(s)) {
-        load_slot(row, t, 0u);
-        draw_from(row, t, keep, s.random);
-        return;
+// Contains barriers.
+fn join(row: u32, t: u32, s: Settings, ready: ptr<function, Ready>) -> u32 {
+    let all = keeps_all(s);
+    if (!all) {
+        var limit = reach(row, t, s, 1u);
+        let count = count_listed(row, t, limit.slot >= 255u);
+        if (count == OFF || (count > LIST && s.top_k != OFF && s.top_p != OFF)) {
+            return ALONE;
+        }
+        if (count <= LIST) {
+            list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
+            list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
+            workgroupBarrier();
+            *ready = Ready(count, s.top_k, (*ready).keep, limit.total);
+            return BY_LIST;
+        }
+        limit = reach(row, t, s, 3u);
+        let keep = (*ready).keep;
+        (*ready).keep.key = max(keep.key, keep.top_key - limit.distance);
     }
-    let limit = reach(row, t, s, 1u);
-    let count = count_listed(row, t, limit.slot >= 255u);
-    if (count == OFF || (count > LIST && s.top_k != OFF && s.top_p != OFF)) {
-        draw_alone(row, t, keep, s);
-    } else if (count > LIST) {
-        keep.key = max(keep.key, keep.top_key - reach(row, t, s, 3u).distance);
-        load_slot(row, t, THREADS);
-        draw_from(row, t, keep, s.random);
-    } else {
-        list_id[t] = atomicLoad(&parts[row_at(row) + ENTRIES + t]);
-        list_key[t] = atomicLoad(&parts[row_at(row) + ENTRIES + LIST + t]);
-        workgroupBarrier();
-        draw_listed(row, t, keep, s, count, s.top_k, limit.total);
-    }
+    load_slot(row, t, select(THREADS, 0u, all));
+    return BY_MASS;
 }
 
 fn read_settings(row: u32) -> Settings {
@@ -316,21 +337,8 @@ fn read_settings(row: u32) -> Settings {
                     max(u32(min(state.min_p, 1.0) * UNIT), 1u), random);
 }
 
-// Draws among all tokens that `keep` keeps.
+// By the masses in slots.
 fn draw(row: u32, t: u32, keep: Keep, random: u32) {
-    var sum = vec2u(0u);
-    for (var i = t; i < dims.vocab; i += BATCH * WG) {
-        var keys = logit_keys(row, i);
-        for (var j = 0u; j < BATCH; j++) {
-            sum = add64(sum, vec2u(kept_mass(keys[j], keep), 0u));
-        }
-    }
-    set_slot(t, sum);
-    draw_from(row, t, keep, random);
-}
-
-// The same, where slots hold the mass of each thread's tokens.
-fn draw_from(row: u32, t: u32, keep: Keep, random: u32) {
     let goal = add64(scale64(sum_slots(t), random), vec2u(1u, 0u));   // 1 .. total
     let owner = find_slot(t, goal);
     let rest = sub64(goal, owner.before);
@@ -366,15 +374,14 @@ fn step_key(row: u32, owner: u32, n: u32) -> u32 {
     return logit_key(row, i);
 }
 
-// Draws among `count` listed tokens, of which thread t has number t. all: mass of those that top_p
-// chooses from, where top_k is OFF; else only listed ones can be.
-fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, top_k: u32, all: vec2u) {
+fn draw_listed(row: u32, t: u32, ready: Ready, s: Settings) {
+    let count = ready.count;
     let key = list_key[t];
     let order = list_order(list_id[t]);
     var rank = 0u;
     for (var j = 0u; j < count; j++) { rank += select(0u, 1u, list_key[j] > key); }
     var mass = 0u;
-    if (t < count && rank < top_k) { mass = mass_of(key, keep); }
+    if (t < count && rank < ready.top_k) { mass = mass_of(key, ready.keep); }
     list_mass[t] = mass;
     workgroupBarrier();
 
@@ -385,9 +392,9 @@ fn draw_listed(row: u32, t: u32, keep: Keep, s: Settings, count: u32, top_k: u32
         total = add64(total, m);
         if (list_key[j] > key) { above = add64(above, m); }
     }
-    if (top_k == OFF) { total = all; }
+    if (ready.top_k == OFF) { total = ready.total; }
     let out = s.top_p != OFF && !less64(above, share_goal(total, s.top_p));
-    if (out || mass < keep.mass) { mass = 0u; }
+    if (out || mass < ready.keep.mass) { mass = 0u; }
     list_kept[t] = mass;
     workgroupBarrier();
 
@@ -435,23 +442,33 @@ struct Limit { key: u32, total: vec2u }              // least key; what all keys
 // most LIST in all: `listed` is their number then, else it is more than LIST. Contains barriers.
 fn threshold(row: u32, t: u32, keep: Keep, by_mass: bool, amount: u32) -> Limit {
     var shift = NEAR;
-    let total = histogram(row, t, keep, by_mass, 0u, shift, true);
-    var goal = threshold_goal(total, by_mass, amount);
-    var digit = find_slot(t, goal);
-    if (digit.slot == 255u) {                        // too far: from the start, coarsely
-        shift = 24u;
-        histogram(row, t, keep, by_mass, 0u, shift, false);
-        digit = find_slot(t, goal);
-    }
-    var distance = digit.slot << shift;
-    list_tokens(row, t, keep, distance + ((1u << shift) - 1u));
-    if (workgroupUniformLoad(&listed) <= LIST) { return Limit(0u, total); }
-    while (shift > 0u) {
+    var distance = 0u;
+    var goal = vec2u(0u);
+    var total = vec2u(0u);
+    var begins = true;               // no slot is known yet
+    var near = true;
+    loop {
+        let sum = histogram(row, t, keep, by_mass, distance, shift, near);
+        if (near) {
+            total = sum;
+            goal = threshold_goal(total, by_mass, amount);
+        }
+        let digit = find_slot(t, goal);
+        if (near && digit.slot == 255u) {            // too far: from the start, coarsely
+            near = false;
+            shift = 24u;
+            continue;
+        }
+        near = false;
+        distance += digit.slot << shift;
+        if (begins) {
+            list_tokens(row, t, keep, distance + ((1u << shift) - 1u));
+            if (workgroupUniformLoad(&listed) <= LIST) { return Limit(0u, total); }
+            begins = false;
+        }
+        if (shift == 0u) { break; }
         shift -= 8u;
         goal = sub64(goal, digit.before);
-        histogram(row, t, keep, by_mass, distance, shift, false);
-        digit = find_slot(t, goal);
-        distance += digit.slot << shift;
     }
     return Limit(keep.top_key - distance, total);
 }

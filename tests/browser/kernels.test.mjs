@@ -51,10 +51,12 @@ describe('what is found out about a device', () => {
         assert.ok(first.dispatches > 0 && first.kernels.tested.length > 0);
         assert.ok(first.kernels.tested.every(({ right }) => right));
         assert.ok(first.kernels.testMs > 0);
-        const second = await tell({});
+        // A slow device has not timed all that it could in the time it may take: it goes on.
+        let known = first, second = await tell({});
+        for (let more = 8; second.dispatches && more; more--) [known, second] = [second, await tell({})];
         assert.equal(second.dispatches, 0);
         assert.deepEqual([second.kernels.tested, second.kernels.chosen, second.ids],
-            [first.kernels.tested, first.kernels.chosen, first.ids]);
+            [first.kernels.tested, known.kernels.chosen, first.ids]);
     });
 
     test('is asked again where that is wanted, or where what was kept is damaged', async () => {
