@@ -40,6 +40,7 @@
     X(LINEAR_DIGITS_WIDE, linear_digits_wide, linear,      "rrrww",  LINK_LINEAR_DIGITS) \
     X(LINEAR_PACKED,   linear_packed,    linear,           "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_PACKED_WIDE, linear_packed_wide, linear,      "rrrww",  LINK_LINEAR_PACKED) \
+    X(LINEAR_PACKED_LONG, linear_packed_long, linear,      "rrrww",  LINK_LINEAR_PACKED) \
     X(LINEAR_EXPERTS,  linear_experts,   linear,           "rrrwwr", LINK_EXPERTS)   \
     X(LINEAR_EXPERTS_WIDE, linear_experts_wide, linear,    "rrrwwr", LINK_EXPERTS)   \
     X(LINEAR_EXPERTS_DIGITS, linear_experts_digits, linear, "rrrwwr", LINK_EXPERTS_DIGITS) \
@@ -203,6 +204,7 @@ static const kernel_id bases[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = KERNEL_LINEAR,
     [KERNEL_LINEAR_DIGITS_WIDE] = KERNEL_LINEAR_DIGITS,
     [KERNEL_LINEAR_PACKED_WIDE] = KERNEL_LINEAR_PACKED,
+    [KERNEL_LINEAR_PACKED_LONG] = KERNEL_LINEAR_PACKED,
     [KERNEL_NORM_FORM_WIDE] = KERNEL_NORM_FORM,
     [KERNEL_LINEAR_EXPERTS_WIDE] = KERNEL_LINEAR_EXPERTS,
     [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = KERNEL_LINEAR_EXPERTS_DIGITS,
@@ -271,10 +273,11 @@ static const uint32_t threads[KERNEL_COUNT] = {
     [KERNEL_LINEAR_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_DIGITS_WIDE] = LINEAR_WIDE_THREADS,
     [KERNEL_LINEAR_PACKED_WIDE] = LINEAR_WIDE_THREADS,
+    [KERNEL_LINEAR_PACKED_LONG] = LINEAR_LONG_THREADS,
     [KERNEL_NORM_FORM_WIDE] = LINEAR_WIDE_THREADS,
-    [KERNEL_LINEAR_EXPERTS_WIDE] = EXPERTS_WIDE_THREADS,
-    [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = EXPERTS_WIDE_THREADS,
-    [KERNEL_LINEAR_EXPERTS_PACKED_WIDE] = EXPERTS_WIDE_THREADS,
+    [KERNEL_LINEAR_EXPERTS_WIDE] = LINEAR_LONG_THREADS,
+    [KERNEL_LINEAR_EXPERTS_DIGITS_WIDE] = LINEAR_LONG_THREADS,
+    [KERNEL_LINEAR_EXPERTS_PACKED_WIDE] = LINEAR_LONG_THREADS,
     [KERNEL_MATMUL_LARGE] = MATMUL_LARGE_THREADS,
     [KERNEL_MATMUL_PACKED_LARGE] = MATMUL_LARGE_THREADS,
 };
@@ -289,8 +292,9 @@ static bool has_room(const kernel_matrix *m, const gpu_limits *device) {
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device) {
     if (device->workgroup_threads < threads[id]) return false;
     kernel_link link = kernels[id].link;
-    if (threads[id] == EXPERTS_WIDE_THREADS && !(device->features & GPU_SUBGROUPS))
-        return false;            /* it would take 20 KiB for sums */
+    bool long_alone = threads[id] == LINEAR_LONG_THREADS && !(device->features & GPU_SUBGROUPS);
+    if (long_alone && (kernel_has_experts(id) || device->workgroup_bytes < LINEAR_LONG_BYTES))
+        return false;
     if (is_lanes(link)) return device->features & GPU_SUBGROUPS;
     if (link == LINK_FORM && format == X_HALF) return id == KERNEL_FORM;
     if (id == KERNEL_FORM || kernel_base(id) == KERNEL_NORM_FORM) return format != X_PLAIN;

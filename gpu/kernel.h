@@ -14,7 +14,7 @@ typedef enum kernel_id {
     KERNEL_ATTENTION_TILE_128, KERNEL_ATTENTION_TILE_256, KERNEL_FORM, KERNEL_NORM_FORM,
     KERNEL_NORM_FORM_WIDE, KERNEL_GATHER_FORM, KERNEL_GATHER_DIGITS, KERNEL_GATHER_PACKED,
     KERNEL_LINEAR, KERNEL_LINEAR_WIDE, KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE,
-    KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE,
+    KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR_PACKED_LONG,
     KERNEL_LINEAR_EXPERTS, KERNEL_LINEAR_EXPERTS_WIDE, KERNEL_LINEAR_EXPERTS_DIGITS,
     KERNEL_LINEAR_EXPERTS_DIGITS_WIDE, KERNEL_LINEAR_EXPERTS_PACKED,
     KERNEL_LINEAR_EXPERTS_PACKED_WIDE, KERNEL_ROUTER,
@@ -36,10 +36,10 @@ enum {
     MATMUL_MATRIX_TILE = 8,      /* products each way */
     ACT_MUL_THREADS = 64, COMBINE_THREADS = 64,  /* vec4s of a workgroup */
     LINEAR_ROWS = 32,            /* of a workgroup */
-    LINEAR_WIDE_THREADS = 512,
+    LINEAR_WIDE_THREADS = 512, LINEAR_LONG_THREADS = 1024,
+    LINEAR_LONG_BYTES = 24 * 1024,       /* workgroup memory where subgroups do not add up */
     ATTENTION_TILE_ROWS = 64,    /* queries of a workgroup, tokens times heads of a KV head; */
     ATTENTION_TILE_256_ROWS = 32,        /* of the kernel for larger heads */
-    EXPERTS_WIDE_THREADS = 1024,
     FORM_RUNS = 8                /* of a workgroup */
 };
 
@@ -81,9 +81,9 @@ x_form kernel_form(kernel_id id);
 /* Whether it is a kind of linear for experts' matrices. */
 bool kernel_has_experts(kernel_id id);
 /* Whether there is such a program on a device: packed x and digits are for weights of at most 8
- * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS or, of
- * experts, EXPERTS_WIDE_THREADS and GPU_SUBGROUPS; lanes need GPU_SUBGROUPS, matrix ones a shape of
- * subgroup matrices that there are kernels for. */
+ * bits and need GPU_PACKED_DOT, wide ones workgroups of LINEAR_WIDE_THREADS, long ones and those of
+ * experts LINEAR_LONG_THREADS and GPU_SUBGROUPS (long ones: or LINEAR_LONG_BYTES); lanes need
+ * GPU_SUBGROUPS, matrix ones a shape of subgroup matrices that there are kernels for. */
 bool kernel_exists(kernel_id id, uint32_t format, const gpu_limits *device);
 /* The format of a program of attention_whole, of which there is one for each form but plain and
  * each head_dim: 64, 128, 256. Of attention_lanes, which knows no form: that of X_F32. */

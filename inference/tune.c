@@ -169,8 +169,8 @@ static kernel_id project_rule(const doppler_session *s, op_shape shape) {
 }
 
 static const tunable tunables[] = {
-    {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE}, decode_shape, record_linear,
-     linear_rule},
+    {{KERNEL_LINEAR_PACKED, KERNEL_LINEAR_PACKED_WIDE, KERNEL_LINEAR_PACKED_LONG}, decode_shape,
+     record_linear, linear_rule},
     {{KERNEL_LINEAR_DIGITS, KERNEL_LINEAR_DIGITS_WIDE}, decode_shape, record_linear,
      linear_rule},
     {{KERNEL_LINEAR, KERNEL_LINEAR_WIDE}, decode_shape, record_linear,

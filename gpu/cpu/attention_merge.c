@@ -35,7 +35,8 @@ void twin_attention_merge(const gpu_call *call) {
             merge(y + i, partial + (size_t)(element / n) * (n + 4), d->splits, step, n,
                   element % n);
         }
-        x_store((x_form)call->format, call->buffer[2], (uint64_t)d->tokens * runs * X_RUN, run, y,
-                x_run_square(y));
+        uint64_t k = (uint64_t)runs * X_RUN;
+        char *out = (char *)call->buffer[2] + run / runs * x_form_bytes((x_form)call->format, k);
+        x_store((x_form)call->format, out, k, run % runs, y, x_run_square(y));
     }
 }

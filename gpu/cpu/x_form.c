@@ -12,22 +12,34 @@ static size_t x_f32_at(uint64_t run, uint32_t i) {
                     i % 4);
 }
 
-/* Byte 16 * part of a run in the digits form: groups of eight runs, [7 parts][8 runs]. */
+enum { PAIR_WORDS = 20, PAIR_TAILS = 16, DIGITS_WORDS = 216, DIGITS_TAILS = 192 };
+
+/* Words of a run in the packed form: its integers and, behind those of two runs, its tail. */
+static size_t x_packed_at(uint64_t run) { return (size_t)(run / 2 * PAIR_WORDS + run % 2 * 8); }
+static size_t x_packed_tail(uint64_t run) {
+    return (size_t)(run / 2 * PAIR_WORDS + PAIR_TAILS + run % 2 * 2);
+}
+
+/* Byte 16 * part of a run in the digits form: groups of [6 parts][8 runs], then tails. */
 static size_t x_digits_at(uint64_t run, uint32_t part) {
-    return (size_t)((run / X_GROUP * 7 + part) * X_GROUP + run % X_GROUP) * 16;
+    return (size_t)(run / X_GROUP * DIGITS_WORDS + part * X_GROUP * 4 + run % X_GROUP * 4) * 4;
+}
+static size_t x_digits_tail(uint64_t run) {
+    return (size_t)(run / X_GROUP * DIGITS_WORDS + DIGITS_TAILS + run % X_GROUP * 2);
 }
 
-/* Where the sum of squares of run `run` of an x [k] is. */
+/* The word of the sum of squares of run `run` of an x [k]. */
 static size_t x_square_at(x_form form, uint64_t k, uint64_t run) {
-    if (form == X_PACKED) return (size_t)run * X_PACKED_WORDS + 11;
-    if (form == X_DIGITS) return x_digits_at(run, 6) / 4 + 3;
-    return (size_t)((k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS * X_GROUP_FLOATS + run);
+    uint64_t groups = (k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS;
+    if (form == X_DIGITS)
+        return (size_t)((run / X_GROUP + 1) * DIGITS_WORDS - X_GROUP + run % X_GROUP);
+    return (size_t)(groups * (form == X_PACKED ? X_GROUP / 2 * PAIR_WORDS : X_GROUP_FLOATS) + run);
 }
 
-/* A run as integers of at most `most`: q; tail: scale, scale times the sums of both halves, square. */
-static void x_round(const float *v, float most, float square, int32_t *q, float *tail) {
+/* A run as integers of at most `most`: q; tail: scale, scale times their sum. */
+static void x_round(const float *v, float most, int32_t *q, float *tail) {
     float largest = 0, scale = 0, inverse = 0;
-    int32_t sums[2] = {0, 0};
+    int32_t sum = 0;
     for (uint32_t i = 0; i < X_RUN; i++) largest = fmaxf(largest, fabsf(v[i]));
     if (largest > 1e-30f) {
         scale = largest / most;
@@ -35,63 +47,58 @@ static void x_round(const float *v, float most, float square, int32_t *q, float 
     }
     for (uint32_t i = 0; i < X_RUN; i++) {
         q[i] = (int32_t)fmaxf(-most, fminf(rintf(v[i] * inverse), most));
-        sums[i / 16] += q[i];
+        sum += q[i];
     }
     tail[0] = scale;
-    tail[1] = scale * (float)sums[0];
-    tail[2] = scale * (float)sums[1];
-    tail[3] = square;
+    tail[1] = scale * (float)sum;
 }
 
-static void x_store_packed(uint8_t *to, uint64_t run, const float *v, float square) {
+static void x_store_packed(float *to, uint64_t run, const float *v) {
     int32_t q[X_RUN];
     int8_t bytes[X_RUN];
-    float tail[4];
-    x_round(v, 127, square, q, tail);
+    x_round(v, 127, q, to + x_packed_tail(run));
     for (uint32_t i = 0; i < X_RUN; i++) bytes[i] = (int8_t)q[i];
-    memcpy(to + 4 * run * X_PACKED_WORDS, bytes, sizeof bytes);
-    memcpy(to + 4 * run * X_PACKED_WORDS + 32, tail, sizeof tail);
+    memcpy(to + x_packed_at(run), bytes, sizeof bytes);
 }
 
 /* Digits are the bytes of q + 0x808080 with their top bits turned. */
-static void x_store_digits(uint8_t *to, uint64_t run, const float *v, float square) {
+static void x_store_digits(float *to, uint64_t run, const float *v) {
     int32_t q[X_RUN];
-    float tail[4];
-    x_round(v, 127 * 65536, square, q, tail);
+    uint8_t *bytes = (uint8_t *)to;
+    x_round(v, 127 * 65536, q, to + x_digits_tail(run));
     for (uint32_t i = 0; i < X_RUN; i++) {
         uint32_t digits = (uint32_t)(q[i] + 0x808080) ^ 0x808080;
         for (uint32_t d = 0; d < 3; d++)
-            to[x_digits_at(run, 2 * d + i / 16) + i % 16] = (uint8_t)(digits >> (16 - 8 * d));
+            bytes[x_digits_at(run, 2 * d + i / 16) + i % 16] = (uint8_t)(digits >> (16 - 8 * d));
     }
-    memcpy(to + x_digits_at(run, 6), tail, sizeof tail);
 }
 
-static void x_load_digits(const uint8_t *from, uint64_t run, float *out) {
-    float scale;
-    memcpy(&scale, from + x_digits_at(run, 6), sizeof scale);
+static void x_load_digits(const float *from, uint64_t run, float *out) {
+    const uint8_t *bytes = (const uint8_t *)from;
+    float scale = from[x_digits_tail(run)];
     for (uint32_t i = 0; i < X_RUN; i++) {
         int32_t q = 0;
         for (uint32_t d = 0; d < 3; d++)
-            q = q * 256 + (int8_t)from[x_digits_at(run, 2 * d + i / 16) + i % 16];
+            q = q * 256 + (int8_t)bytes[x_digits_at(run, 2 * d + i / 16) + i % 16];
         out[i] = scale * (float)q;
     }
 }
 
 void x_store(x_form form, void *to, uint64_t k, uint64_t run, const float *v, float square) {
-    if (form == X_PACKED || form == X_DIGITS) {
-        (form == X_PACKED ? x_store_packed : x_store_digits)(to, run, v, square);
-        return;
-    }
     if (form == X_HALF) {
         for (uint32_t i = 0; i < X_RUN; i++)
             ((uint16_t *)to)[run * X_RUN + i] = float_to_finite_half(v[i] / X_HALF_SCALE);
         return;
     }
-    for (uint32_t i = 0; i < X_RUN; i += 4) {
-        size_t at = form == X_F32 ? x_f32_at(run, i) : (size_t)run * X_RUN + i;
-        memcpy((float *)to + at, v + i, 16);
+    if (form == X_PLAIN) {
+        memcpy((float *)to + run * X_RUN, v, X_RUN * sizeof *v);
+        return;
     }
-    if (form == X_F32) ((float *)to)[x_square_at(form, k, run)] = square;
+    if (form == X_PACKED) x_store_packed(to, run, v);
+    if (form == X_DIGITS) x_store_digits(to, run, v);
+    for (uint32_t i = 0; form == X_F32 && i < X_RUN; i += 4)
+        memcpy((float *)to + x_f32_at(run, i), v + i, 16);
+    ((float *)to)[x_square_at(form, k, run)] = square;
 }
 
 void x_load(x_form form, const void *from, uint32_t first, uint32_t count, float *out) {
@@ -110,9 +117,8 @@ void x_load(x_form form, const void *from, uint32_t first, uint32_t count, float
             for (uint32_t i = 0; i < X_RUN; i++) out[i] = half_to_float(h[i]) * X_HALF_SCALE;
             continue;
         }
-        const float *words = (const float *)from + run * X_PACKED_WORDS;
-        const int8_t *q = (const int8_t *)words;
-        float scale = words[8];
+        const int8_t *q = (const int8_t *)((const float *)from + x_packed_at(run));
+        float scale = ((const float *)from)[x_packed_tail(run)];
         for (uint32_t i = 0; i < X_RUN; i++) out[i] = scale * (float)q[i];
     }
 }

@@ -4,7 +4,7 @@
 
 #include "gpu/dims.h"
 
-enum { X_RUN = 32, X_GROUP = 8, X_GROUP_FLOATS = 256, X_PACKED_WORDS = 12 };
+enum { X_RUN = 32, X_GROUP = 8, X_GROUP_FLOATS = 256 };
 
 /* Writes run `run` of an x [k]: v[32]; square: the sum of squares that goes with it. */
 void x_store(x_form form, void *to, uint64_t k, uint64_t run, const float *v, float square);

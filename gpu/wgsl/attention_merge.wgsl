@@ -23,7 +23,7 @@ struct Dims {
 }
 @group(0) @binding(0) var<storage, read> state: array<u32>;
 @group(0) @binding(1) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(2) var<storage, read_write> out: array<u32>;
 @group(0) @binding(3) var<uniform> dims: Dims;
 
 var<workgroup> totals: array<vec2f, WG>;             // m, l
@@ -69,5 +69,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
         y /= sum;
     }
     let k = dims.heads * dims.head_dim;
-    form_store(t < 8u, 0u, t, group.y * (k / 32u) + group.x, dims.tokens * k, y, dot(y, y));
+    form_store(t < 8u, 0u, t, group.y, group.x, k, y, dot(y, y));
 }

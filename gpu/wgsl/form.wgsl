@@ -17,7 +17,7 @@ const GAIN: u32 = 1u;
 struct Dims { k: u32, tokens: u32, first: u32, gain: u32, flags: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(2) var<storage, read_write> out: array<u32>;
 @group(0) @binding(3) var<uniform> dims: Dims;
 
 @compute @workgroup_size(WG)
@@ -35,7 +35,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             gain = vec4f(vectors[g], vectors[g + 1u], vectors[g + 2u], vectors[g + 3u]);
         }
     }
-    let groups_of_8 = (runs + 7u) / 8u;                  // a token's
-    form_store(works, t / 8u, t % 8u, run / runs * 8u * groups_of_8 + run % runs, dims.k, v * gain,
-               dot(v, v));
+    form_store(works, t / 8u, t % 8u, run / runs, run % runs, dims.k, v * gain, dot(v, v));
 }

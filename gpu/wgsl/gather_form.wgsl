@@ -23,7 +23,7 @@ struct Dims { rows: u32, k: u32, first: u32, gain: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> vectors: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(4) var<storage, read_write> out: array<u32>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
 @compute @workgroup_size(WG)
@@ -40,5 +40,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
         let g = dims.gain + 32u * run + 4u * (t % 8u);
         gain = vec4f(vectors[g], vectors[g + 1u], vectors[g + 2u], vectors[g + 3u]);
     }
-    form_store(works, t / 8u, t % 8u, run, dims.k, v * gain, dot(v, v));
+    form_store(works, t / 8u, t % 8u, 0u, run, dims.k, v * gain, dot(v, v));
 }

@@ -27,6 +27,7 @@
 override WG: u32 = 256u;
 const ROWS: u32 = 32u;
 const VALUES: u32 = R + 1u;          // that a team adds up: rows, squares
+const EARLY: u32 = 2u;               // vec4s of squares a thread has before it reads weights
 const FORM_RUNS: u32 = 1u;           // that a workgroup writes
 const NORM: u32 = 1u;
 const BIAS: u32 = 2u;
@@ -43,7 +44,7 @@ struct Dims {
 @group(0) @binding(1) var<storage, read> x: array<vec4u>;
 @group(0) @binding(2) var<storage, read> vectors: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
 fn vector4(i: u32) -> vec4f {
     return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
@@ -73,7 +74,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var bias = vec4f();
     var second_bias = vec4f();
     var v = vec4f();
-    if (works) {                                         // asked for early: it takes a while
+    var squares: array<vec4f, EARLY>;                    // team 0 adds them up
+    let square_count = select(0u, (dims.k + 127u) / 128u, (dims.flags & NORM) != 0u && t < team);
+    for (var j = 0u; j < EARLY; j++) {                   // asked for early: it takes a while
+        if (t + j * team < square_count) { squares[j] = x_squares(t + j * team); }
+    }
+    if (works) {
         if ((dims.flags & GAIN) != 0u) { gain = vector4(dims.gain + r); }
         if ((dims.flags & ADD) != 0u) {
             for (var i = 0u; i < 4u; i++) { v[i] = y[dims.y_first + min(r + i, last)]; }
@@ -94,8 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         for (var i = lane; i < pieces; i += lanes) {
             var piece = piece_load(x_piece + i);
             for (var j = 0u; j < R; j++) { sums[j] += piece_dot(w + min(row + j, last), i, &piece); }
-            if ((dims.flags & NORM) != 0u) { sums[R] += piece_square(i, &piece); }
         }
+    }
+    for (var j = 0u; j < EARLY; j++) { sums[R] += dot(squares[j], vec4f(1.0)); }
+    for (var i = t + EARLY * team; i < square_count; i += team) {
+        sums[R] += dot(x_squares(i), vec4f(1.0));
     }
     team_store(t, team, &sums);
     workgroupBarrier();
@@ -117,7 +126,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         }
     }
     if ((dims.flags & FORM) != 0u) {
-        form_store(t < 8u, 0u, t, part_run() + (dims.y_first + first) / 32u, part_out_k(), v * gain,
-                   dot(v, v));
+        form_store(t < 8u, 0u, t, 0u, part_run() + (dims.y_first + first) / 32u, part_out_k(),
+                   v * gain, dot(v, v));
     }
 }

@@ -10,6 +10,7 @@
 // bytes.wgsl, one weights/*.wgsl and its bytes/*.wgsl.
 const WG: u32 = 256u;
 const LANES: u32 = 32u;
+const PAIRS: u32 = 16u;              // of runs, LANES / 2
 const ROWS: u32 = 16u;               // WG / LANES * 2
 const TOKENS: u32 = 4u;              // components of sums
 
@@ -20,14 +21,14 @@ const TOKENS: u32 = 4u;              // components of sums
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<uniform> dims: Dims;
 
-var<workgroup> tile: array<vec4u, 512>;      // x [TOKENS][3 vec4s of a run][LANES]; sums [2][WG]
+var<workgroup> tile: array<vec4u, 512>;      // x [TOKENS][5 vec4s of a pair][PAIRS]; sums [2][WG]
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let part = part_of_tile(group.y, TOKENS);
     if (part.count == 0u) { return; }
     let runs = dims.k / 32u;
-    let x_row = (runs + 7u) / 8u * 24u;
+    let x_row = (runs + 7u) / 8u * 22u;
     let first_row = group.x * ROWS;
     let w_first = part.matrix * dims.rows;
     let lane = t % LANES;
@@ -38,21 +39,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
         let run = min(first + lane, runs - 1u);      // beyond the end x is zero
         let a = w_bytes(rows.x, run);
         let b = w_bytes(rows.y, run);
-        for (var i = t; i < TOKENS * 3u * LANES; i += WG) {
-            let token = i / (3u * LANES);
-            let at = i % (3u * LANES);
+        for (var i = t; i < TOKENS * 5u * PAIRS; i += WG) {
+            let token = i / (5u * PAIRS);
+            let pair = first / 2u + i / 5u % PAIRS;
             var v = vec4u();
-            if (token < part.count && first + at / 3u < runs) {
-                v = x[part_row(part, token) / dims.share * x_row + 3u * first + at];
+            if (token < part.count && 2u * pair < runs) {
+                v = x[part_row(part, token) / dims.share * x_row + pair * 5u + i % 5u];
             }
-            tile[(token * 3u + at % 3u) * LANES + at / 3u] = v;
+            tile[(token * 5u + i % 5u) * PAIRS + pair % PAIRS] = v;
         }
         workgroupBarrier();
         for (var i = 0u; i < TOKENS; i++) {
-            let low = tile[3u * i * LANES + lane];
-            let high = tile[(3u * i + 1u) * LANES + lane];
-            let s = bitcast<vec4f>(tile[(3u * i + 2u) * LANES + lane]);
-            let scales = vec2f(s.x, s.y + s.z);
+            let at = 5u * i * PAIRS + lane / 2u;
+            let low = tile[at + lane % 2u * 2u * PAIRS];
+            let high = tile[at + (lane % 2u * 2u + 1u) * PAIRS];
+            let tail = bitcast<vec4f>(tile[at + 4u * PAIRS]);
+            let scales = select(tail.xy, tail.zw, lane % 2u == 1u);
             sum[0][i] = run_dot(a.low, a.high, a.scales, low, high, scales, sum[0][i]);
             sum[1][i] = run_dot(b.low, b.high, b.scales, low, high, scales, sum[1][i]);
         }

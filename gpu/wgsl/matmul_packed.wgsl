@@ -45,13 +45,15 @@ fn bring_w(t: u32, turn: u32, row: u32, run: u32) {
     w_scales[turn][t / 16u][t % 16u] = w.scales;
 }
 
-// A third of the run of a token that a thread brings: vec4 `third` of it, v.
-fn bring_x(token: u32, turn: u32, third: u32, v: vec4u) {
+// A third of the run of a token that a thread brings: 16 bytes, or what goes with the run.
+fn bring_x(token: u32, run: u32, third: u32, row: u32) {
+    let turn = run % 2u;
+    let v = x[row + run / 2u * 5u + select(2u * turn + third, 4u, third == 2u)];
     if (third < 2u) {
         x_tile[token / 16u][turn][third][token % 8u][token / 8u % 2u] = v;
     } else {
-        let s = bitcast<vec4f>(v);
-        x_scales[token / 16u][turn][token % 8u][token / 8u % 2u] = vec2f(s.x, s.y + s.z);
+        x_scales[token / 16u][turn][token % 8u][token / 8u % 2u] =
+            bitcast<vec2f>(select(v.xy, v.zw, turn == 1u));
     }
 }
 
@@ -86,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let part = part_of_tile(group.y, TOKENS);
     if (part.count == 0u) { return; }
     let runs = dims.k / 32u;
-    let x_row = (runs + 7u) / 8u * 24u;
+    let x_row = (runs + 7u) / 8u * 22u;
     let first_row = group.x * ROWS;
     let w_first = part.matrix * dims.rows;
     let w_row = w_first + min(first_row + t, dims.rows - 1u);
@@ -97,8 +99,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     let third = t % 4u;              // one thread in four brings nothing
     let token = t / 4u;
     let also = token + WG / 4u;
-    let x_at = part_row(part, min(token, last)) / dims.share * x_row + third;
-    let also_at = part_row(part, min(also, last)) / dims.share * x_row + third;
+    let x_at = part_row(part, min(token, last)) / dims.share * x_row;
+    let also_at = part_row(part, min(also, last)) / dims.share * x_row;
     // A sum for each token, components over rows. Not an array: that would be kept in memory.
     var s0: vec4f; var s1: vec4f; var s2: vec4f; var s3: vec4f;
     var s4: vec4f; var s5: vec4f; var s6: vec4f; var s7: vec4f;
@@ -106,8 +108,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     for (var step = 0u; step <= runs; step++) {
         if (step < runs) {
             if (third < 3u) {
-                bring_x(token, step % 2u, third, x[x_at + 3u * step]);
-                bring_x(also, step % 2u, third, x[also_at + 3u * step]);
+                bring_x(token, step, third, x_at);
+                bring_x(also, step, third, also_at);
             }
             if (t < ROWS) { bring_w(t, step % 2u, w_row, step); }
         }

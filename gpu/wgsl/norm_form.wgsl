@@ -21,7 +21,7 @@ struct Dims { dim: u32, gain: u32, next_gain: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> y: array<vec4f>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
 @group(0) @binding(2) var<storage, read_write> x: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> out: array<vec4u>;
+@group(0) @binding(3) var<storage, read_write> out: array<u32>;
 @group(0) @binding(4) var<uniform> dims: Dims;
 
 var<workgroup> partial: array<f32, WG>;
@@ -57,7 +57,7 @@ fn main(@builtin(local_invocation_index) t: u32) {
             next = v * vector4(dims.next_gain + 4u * i);
             x[i] = v;
         }
-        form_store(works, t / 8u, t % 8u, i / 8u, dims.dim, next, dot(v, v));
+        form_store(works, t / 8u, t % 8u, 0u, i / 8u, dims.dim, next, dot(v, v));
         workgroupBarrier();                          // form_store's memory is used again
     }
 }

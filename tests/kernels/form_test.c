@@ -12,17 +12,24 @@ static size_t f32_at(uint32_t run, uint32_t i) {
 }
 /* Byte i of a run. */
 static size_t packed_at(uint32_t run, uint32_t i) {
-    return (size_t)run * 48 + i;
+    return (size_t)run / 2 * 80 + run % 2 * 32 + i;
 }
 
 /* Byte 16 * part of a run. */
 static size_t digits_at(uint32_t run, uint32_t part) {
-    return (size_t)run / 8 * 896 + part * 128 + run % 8 * 16;
+    return (size_t)run / 8 * 864 + part * 128 + run % 8 * 16;
 }
 
-/* Where scale and sums of a run are. */
+/* Where scale and sum of a run are. */
 static size_t tail_at(x_form form, uint32_t run) {
-    return form == X_PACKED ? packed_at(run, 32) : digits_at(run, 6);
+    return form == X_PACKED ? (size_t)run / 2 * 80 + 64 + run % 2 * 8
+                            : (size_t)run / 8 * 864 + 768 + run % 8 * 8;
+}
+
+/* Where the squares of a run of an x [k] are. */
+static size_t square_at(x_form form, uint32_t k, uint32_t run) {
+    return form == X_DIGITS ? (size_t)run / 8 * 864 + 832 + run % 8 * 4
+                            : (k + 255) / 256 * (form == X_PACKED ? 320 : 1024) + 4 * run;
 }
 
 /* Integer i of a run has so many digits, here the place of one. */
@@ -69,7 +76,6 @@ static void random_halves(uint32_t k, char *at, double *x, uint64_t *seed) {
 void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *seed) {
     char *at = calloc(1, (size_t)x_form_bytes(form, k));
     if (!at) abort();
-    size_t squares = (k + 255) / 256 * 1024;
     *square = 0;
     if (form == X_HALF) {
         random_halves(k, at, x, seed);
@@ -77,7 +83,7 @@ void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *
     }
     for (uint32_t run = 0; run < k / 32; run++) {
         float one = fabsf(kernel_random(seed)), scale = fabsf(kernel_random(seed)) / 64;
-        double sums[2] = {0, 0};
+        double sum = 0;
         *square += one;
         for (uint32_t i = 0; i < 32; i++) {
             float v = kernel_random(seed);
@@ -93,11 +99,11 @@ void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *
                 q = q * 256 + digit;
             }
             x[run * 32 + i] = (double)scale * q;
-            sums[i / 16] += (double)scale * q;
+            sum += (double)scale * q;
         }
-        const float tail[] = {scale, (float)sums[0], (float)sums[1], one};
-        if (form == X_F32) memcpy(at + squares + 4 * run, &one, 4);
-        else memcpy(at + tail_at(form, run), tail, sizeof tail);
+        const float tail[] = {scale, (float)sum};
+        if (form != X_F32) memcpy(at + tail_at(form, run), tail, sizeof tail);
+        memcpy(at + square_at(form, k, run), &one, sizeof one);
     }
     return at;
 }
@@ -125,24 +131,24 @@ void form_read(x_form form, const void *from, uint32_t k, double *x) {
     }
 }
 
-/* The sums are those of the integers, and packed elements within half a step of want. */
+/* The sum is that of the integers, and packed elements within half a step of want. */
 static bool check_integers(x_form form, const char *at, const double *want, uint32_t run, char *why,
                            size_t why_bytes) {
-    float tail[4];
-    double largest = 0, sums[2] = {0, 0}, worst = 0;
+    float tail[2];
+    double largest = 0, sum = 0, worst = 0;
     memcpy(tail, at + tail_at(form, run), sizeof tail);
     for (uint32_t i = 0; i < 32; i++) {
         double value = element(form, at, run, i);
         largest = fmax(largest, fabs(want[i]));
         worst = fmax(worst, fabs(value - want[i]));
-        sums[i / 16] += value;
+        sum += value;
     }
-    double step = largest / 127, off = fmax(fabs(sums[0] - tail[1]), fabs(sums[1] - tail[2]));
+    double step = largest / 127, off = fabs(sum - tail[1]);
     bool ok = off <= 1e-5 * largest + 1e-30;
     if (form == X_PACKED)
         ok = ok && worst <= 0.5001 * step && fabs(tail[0] - step) <= 1e-5 * step;
     if (!ok)
-        snprintf(why, why_bytes, "run %u: %g off with steps of %g, scale %g, sums %g off", run,
+        snprintf(why, why_bytes, "run %u: %g off with steps of %g, scale %g, sum %g off", run,
                  worst, step, (double)tail[0], off);
     return ok;
 }
@@ -183,8 +189,7 @@ bool form_check(x_form form, const void *got, uint32_t k, uint32_t first, uint32
     for (uint32_t i = 0; i < count; i += 32) {
         uint32_t run = (first + i) / 32;
         float square;
-        size_t squares = (k + 255) / 256 * 1024;
-        memcpy(&square, at + (form == X_F32 ? squares + 4 * run : tail_at(form, run) + 12), 4);
+        memcpy(&square, at + square_at(form, k, run), sizeof square);
         if (form != X_F32 && !check_integers(form, at, want + i, run, why, why_bytes)) return false;
         if (!check_squares(plain + i, run, square, why, why_bytes)) return false;
     }

@@ -17,6 +17,7 @@ typedef struct setup {
     uint32_t experts, used;      /* 0: one matrix */
     weight_format format;
     x_form form;
+    kernel_id prefers;           /* a variant, where it exists; KERNEL_GATHER: by the rules */
 } setup;
 
 static const setup setups[] = {
@@ -27,7 +28,7 @@ static const setup setups[] = {
     {.rows = 64, .k = 288, .y_first = 256, .flags = LINEAR_ADD | LINEAR_FORM | LINEAR_BIAS,
      .out_k = 352},
     {.rows = 32, .k = 96, .flags = LINEAR_FORM | LINEAR_NORM | LINEAR_GAIN},
-    {.rows = 64, .k = 768, .flags = LINEAR_ACT | LINEAR_FORM | LINEAR_NORM},
+    {.rows = 64, .k = 4352, .flags = LINEAR_ACT | LINEAR_FORM | LINEAR_NORM},
     {.rows = 32, .k = 1056, .flags = LINEAR_ACT | LINEAR_FORM | LINEAR_BIAS, .activation = 1},
     {.rows = 35, .k = 2304, .flags = LINEAR_ADD},
     {.rows = 32, .k = 14624, .flags = LINEAR_ADD | LINEAR_FORM | LINEAR_GAIN},
@@ -72,6 +73,10 @@ static void record(op_context o, const gpu_buffer *b, const void *user) {
         .out_k = s->experts ? s->rows : out_k(s), .up = s->rows, .bias = BIAS_AT,
         .gain = BIAS_AT + 1, .activation = s->activation, .flags = s->flags, .eps = EPS,
         .limit = LIMIT, .experts = s->experts, .used = s->used};
+    op_programs some = *o.programs;
+    if (s->prefers && some.of[s->prefers][s->format])
+        op_programs_only(o.programs, s->prefers, &some);
+    o.programs = &some;
     if (s->experts) op_linear_experts(o, s->form, b[3], b[4], &w, b[1], b[2], b[5], dims);
     else op_linear(o, s->form, b[3], b[4], &w, b[1], b[2], dims);
 }
@@ -160,7 +165,7 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
 
 /* x [ins, k] in a form, each padded with zeros. */
 static void make_x(linear_case *l, uint64_t *seed, kernel_case *c) {
-    static const size_t run_bytes[] = {[X_F32] = 128, [X_PACKED] = 48, [X_DIGITS] = 112};
+    static const size_t run_bytes[] = {[X_F32] = 128, [X_PACKED] = 40, [X_DIGITS] = 108};
     const setup *s = &l->s;
     size_t one = padded(s->k) / 32 * run_bytes[s->form];
     c->buffer[1].bytes = (size_t)x_form_bytes(s->form, ins(s) * padded(s->k));
@@ -201,6 +206,7 @@ static void make(uint32_t index, kernel_case *c) {
     uint32_t kind = index / SETUPS;
     setup s = setups[index % SETUPS];
     s.form = kind < FORMAT_COUNT ? X_F32 : kind < FORMAT_COUNT + PACKED ? X_PACKED : X_DIGITS;
+    if (s.form == X_PACKED && !s.experts && index % 2) s.prefers = KERNEL_LINEAR_PACKED_LONG;
     s.format = s.form == X_F32 ? kind : packed_formats[(kind - FORMAT_COUNT) % PACKED];
     linear_case *l = c->user = malloc(sizeof *l + ins(&s) * s.k * sizeof *l->x);
     if (!l) abort();

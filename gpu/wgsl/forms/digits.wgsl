@@ -3,35 +3,35 @@
 //
 //   x[i] = scale * (65536 a[i] + 256 b[i] + c[i])
 //
-// Runs stand in groups of eight, [7 vec4s][8 runs]: a, b, c in two vec4s each, then as floats scale,
-// scale * (sum of the first 16 integers), scale * (sum of the others), sum of squares of x before it
-// was rounded and before any gain. Runs behind k, up to a whole group of eight, are zeros. Read with
+// Runs stand in groups of eight, of 54 vec4s: [6 vec4s][8 runs], a, b, c in two vec4s each; then as
+// floats [8 runs][scale, scale * (sum of the integers)], and for each run the sum of squares of x
+// before it was rounded and before any gain. Runs behind k, up to a whole group, are zeros. Read with
 // packed/*.wgsl, as forms/packed.wgsl is. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = 2u;                   // rows of a team
 
 struct Digits { a: vec4u, b: vec4u, c: vec4u }
-struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec4f, PIECE> }
+struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec2f, PIECE> }
 
 // The first piece of a group of eight runs.
 fn piece_of_group(group: u32) -> u32 { return group * (8u / PIECE); }
 
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
+    var tail: vec4u;
     for (var n = 0u; n < PIECE; n++) {
-        let run = piece_run(i, n);
-        let at = run / 8u * 56u + run % 8u;
+        let run = piece_run(i) + n * STEP;
+        let group = run / 8u * 54u;
+        let at = group + run % 8u;
         piece.q[2u * n] = Digits(x[at], x[at + 16u], x[at + 32u]);
         piece.q[2u * n + 1u] = Digits(x[at + 8u], x[at + 24u], x[at + 40u]);
-        piece.s[n] = bitcast<vec4f>(x[at + 48u]);
+        if (n == 0u || STEP > 1u) { tail = x[group + 48u + run / 2u % 4u]; }
+        piece.s[n] = bitcast<vec2f>(select(tail.xy, tail.zw, run % 2u == 1u));
     }
     return piece;
 }
 
-fn piece_square(i: u32, piece: ptr<function, Piece>) -> f32 {
-    var square = 0.0;
-    for (var n = 0u; n < PIECE; n++) { square += (*piece).s[n].w; }
-    return square;
-}
+// Squares of runs 4i .. 4i + 3.
+fn x_squares(i: u32) -> vec4f { return bitcast<vec4f>(x[i / 2u * 54u + 52u + i % 2u]); }
 
 // The sum of 16 products with one digit.
 fn dot16_digit(w: vec4u, digit: vec4u) -> i32 {

@@ -21,8 +21,9 @@ fn piece_load(i: u32) -> Piece {
     return piece;
 }
 
-fn piece_square(i: u32, piece: ptr<function, Piece>) -> f32 {
-    return bitcast<f32>(x[(dims.k + 255u) / 256u * 64u + i / 4u][i % 4u]);
+// Squares of runs 4i .. 4i + 3.
+fn x_squares(i: u32) -> vec4f {
+    return bitcast<vec4f>(x[(dims.k + 255u) / 256u * 64u + i]);
 }
 
 fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {

@@ -6,11 +6,12 @@
 // What that costs is below 64 * 2^-14 = 0.004, where f16 has steps of 4e-6. Linked with half.wgsl.
 
 // As in forms/f32_store.wgsl.
-fn form_store(works: bool, slot: u32, i: u32, run: u32, k: u32, v: vec4f, square: f32) {
+fn form_store(works: bool, slot: u32, i: u32, token: u32, run: u32, k: u32, v: vec4f,
+              square: f32) {
     if (works) {
         let h = halves(v * 0.015625);
-        let at = 4u * run + i / 2u;
-        out[at][i % 2u * 2u] = h.x | (h.y << 16u);
-        out[at][i % 2u * 2u + 1u] = h.z | (h.w << 16u);
+        let to = ((k + 255u) / 256u * 8u * token + run) * 16u + 2u * i;
+        out[to] = h.x | (h.y << 16u);
+        out[to + 1u] = h.z | (h.w << 16u);
     }
 }

@@ -1,35 +1,38 @@
-// forms/packed.wgsl - x as int8 with a scale for each run of 32: three vec4s a run.
+// forms/packed.wgsl - x as int8 with a scale for each run of 32.
 //
-//   vec4s 0, 1   q        32 int8, x[i] = scale * q[i]
-//   vec4 2       f32      scale, scale * (sum of q[0..15]), scale * (sum of q[16..31]), sum of
-//                         squares of x before it was rounded and before any gain
+//   vec4s 5p .. 5p + 3   q     runs 2p and 2p + 1: 32 int8 each, x[i] = scale * q[i]
+//   vec4  5p + 4         f32   scale, scale * (sum of q) of run 2p; of run 2p + 1
+//   then                 f32   for each run the sum of squares of x before it was rounded and
+//                              before any gain
 //
-// Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says how
-// many runs a piece has (PIECE), which they are, and how many rows a team has (PIECE_ROWS). x:
-// array<vec4u>. Needs packed_4x8_integer_dot_product.
+// Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says which
+// runs are a piece (PIECE of them, STEP apart, the first of them piece_run()) and how many rows a
+// team has (PIECE_ROWS). x: array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = PIECE_ROWS;           // rows of a team
 
-struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec4f, PIECE> }
+struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec2f, PIECE> }
 
 // The first piece of a group of eight runs.
 fn piece_of_group(group: u32) -> u32 { return group * (8u / PIECE); }
 
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
+    let run = piece_run(i);
+    let odd = run % 2u;
+    var tail: vec4u;
     for (var n = 0u; n < PIECE; n++) {
-        let at = 3u * piece_run(i, n);
+        let pair = (run + n * STEP) / 2u * 5u;
+        let at = pair + 2u * ((odd + n * STEP) % 2u);
         piece.q[2u * n] = x[at];
         piece.q[2u * n + 1u] = x[at + 1u];
-        piece.s[n] = bitcast<vec4f>(x[at + 2u]);
+        if (n == 0u || STEP > 1u) { tail = x[pair + 4u]; }
+        piece.s[n] = bitcast<vec2f>(select(tail.xy, tail.zw, (odd + n * STEP) % 2u == 1u));
     }
     return piece;
 }
 
-fn piece_square(i: u32, piece: ptr<function, Piece>) -> f32 {
-    var square = 0.0;
-    for (var n = 0u; n < PIECE; n++) { square += (*piece).s[n].w; }
-    return square;
-}
+// Squares of runs 4i .. 4i + 3.
+fn x_squares(i: u32) -> vec4f { return bitcast<vec4f>(x[(dims.k + 255u) / 256u * 20u + i]); }
 
 // The sum of 16 products of int8.
 fn dot16(w: vec4u, q: vec4u) -> f32 {

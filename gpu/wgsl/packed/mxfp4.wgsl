@@ -3,11 +3,12 @@
 //
 //   sum of w[i] x[i] = 2^(e - 128) scale (sum of (t[i] - sign[i]) xq[i] + sum of sign[i] xq[i])
 const PIECE: u32 = 1u;
+const STEP: u32 = 1u;
 const PIECE_ROWS: u32 = 4u;         // of a team
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 
-fn piece_run(i: u32, n: u32) -> u32 { return i + n; }
+fn piece_run(i: u32) -> u32 { return i; }
 
 fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let at = mxfp4_row(row);

@@ -3,11 +3,12 @@
 //
 //   sum of w[i] x[i] = d sc scale (sum of q[i] xq[i]) - dmin mn scale (sum of xq[i])
 const PIECE: u32 = 2u;
+const STEP: u32 = 1u;
 const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return (dims.k + 63u) / 64u; }
 
-fn piece_run(i: u32, n: u32) -> u32 { return 2u * i + n; }
+fn piece_run(i: u32) -> u32 { return 2u * i; }
 
 fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let r = 2u * (i % 4u);
@@ -24,5 +25,5 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     return low.x * s.x * (dot16(a & nibbles, (*piece).q[0]) + dot16(b & nibbles, (*piece).q[1]))
          + high.x * t.x * (dot16((a >> vec4u(4u)) & nibbles, (*piece).q[2])
                          + dot16((b >> vec4u(4u)) & nibbles, (*piece).q[3]))
-         - low.y * (s.y + s.z) - high.y * (t.y + t.z);
+         - low.y * s.y - high.y * t.y;
 }

@@ -3,11 +3,12 @@
 //
 //   sum of w[i] x[i] = d (scale (sum of q[i] xq[i]) - 16 scale (sum of xq[i]))
 const PIECE: u32 = 1u;
+const STEP: u32 = 1u;
 const PIECE_ROWS: u32 = 2u;         // of a team
 
 fn piece_count() -> u32 { return dims.k / 32u; }
 
-fn piece_run(i: u32, n: u32) -> u32 { return i + n; }
+fn piece_run(i: u32) -> u32 { return i; }
 
 fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let at = q5_0_row(row);
@@ -17,5 +18,5 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     return q5_0_scale(at, i) * (s.x * (dot16(q5_0_quants(low, high), (*piece).q[0])
                                      + dot16(q5_0_quants(low >> vec4u(4u), high >> 16u),
                                              (*piece).q[1]))
-                              - 16.0 * (s.y + s.z));
+                              - 16.0 * s.y);
 }
