@@ -66,7 +66,8 @@ struct project_dims {
  * scale * (sum of x / scale), then for each the sum of its squares.
  * half: for each run 32 f16, the nearest to x * 2^-6, at most 65504: x up to 4,192,256.
  * Squares, which half has not, are of x before it was rounded and before the gain that it was
- * multiplied by. Runs that the last eight lack are zeros, which nobody writes. */
+ * multiplied by. Runs that the last eight lack nobody writes: they are zeros, or what another form
+ * left there, which is finite; weights of whole blocks, which meet them, are zeros there. */
 typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_HALF, X_FORMS } x_form;
 enum { X_HALF_SCALE = 64 };
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {

@@ -50,6 +50,12 @@ fn vector4(i: u32) -> vec4f {
     return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
 }
 
+// The sum of squares of runs 4i .. 4i + 3, of those that x has: behind them may be anything.
+fn square_sum(i: u32, squares: vec4f) -> f32 {
+    let there = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(dims.k / 32u);
+    return dot(select(vec4f(), squares, there), vec4f(1.0));
+}
+
 // Sums of rows r .. r + 3 of the workgroup's, those behind `up` from ROWS on.
 fn dots4(r: u32) -> vec4f {
     var d: vec4f;
@@ -102,9 +108,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             for (var j = 0u; j < R; j++) { sums[j] += piece_dot(w + min(row + j, last), i, &piece); }
         }
     }
-    for (var j = 0u; j < EARLY; j++) { sums[R] += dot(squares[j], vec4f(1.0)); }
+    for (var j = 0u; j < EARLY; j++) { sums[R] += square_sum(t + j * team, squares[j]); }
     for (var i = t + EARLY * team; i < square_count; i += team) {
-        sums[R] += dot(x_squares(i), vec4f(1.0));
+        sums[R] += square_sum(i, x_squares(i));
     }
     team_store(t, team, &sums);
     workgroupBarrier();

@@ -105,6 +105,8 @@ void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *
         if (form != X_F32) memcpy(at + tail_at(form, run), tail, sizeof tail);
         memcpy(at + square_at(form, k, run), &one, sizeof one);
     }
+    for (uint32_t run = k / 32; run % 8; run++)      /* none of x's: what another form has left */
+        memcpy(at + square_at(form, k, run), &(float){1e30f}, sizeof(float));
     return at;
 }
 

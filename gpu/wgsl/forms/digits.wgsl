@@ -5,7 +5,7 @@
 //
 // Runs stand in groups of eight, of 54 vec4s: [6 vec4s][8 runs], a, b, c in two vec4s each; then as
 // floats [8 runs][scale, scale * (sum of the integers)], and for each run the sum of squares of x
-// before it was rounded and before any gain. Runs behind k, up to a whole group, are zeros. Read with
+// before it was rounded and before any gain. Runs behind k are as gpu/dims.h says. Read with
 // packed/*.wgsl, as forms/packed.wgsl is. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = 2u;                   // rows of a team
 

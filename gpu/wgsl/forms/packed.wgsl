@@ -5,9 +5,9 @@
 //   then                 f32   for each run the sum of squares of x before it was rounded and
 //                              before any gain
 //
-// Runs behind k, up to a whole group of eight, are zeros. Read with packed/*.wgsl, which says which
-// runs are a piece (PIECE of them, STEP apart, the first of them piece_run()) and how many rows a
-// team has (PIECE_ROWS). x: array<vec4u>. Needs packed_4x8_integer_dot_product.
+// Runs behind k, up to a whole group of eight, are as gpu/dims.h says. Read with packed/*.wgsl,
+// which says which runs are a piece (PIECE of them, STEP apart, the first of them piece_run()) and
+// how many rows a team has (PIECE_ROWS). x: array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = PIECE_ROWS;           // rows of a team
 
 struct Piece { q: array<vec4u, 2u * PIECE>, s: array<vec2f, PIECE> }
