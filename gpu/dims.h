@@ -57,22 +57,22 @@ struct project_dims {
  * plain: k floats.
  * f32: runs of 32 in groups of eight: four floats of each run, then the next four ... (8 times);
  * behind all groups for each run the sum of its squares.
- * packed: x[i] = scale * q[i], q int8, scale = max |x| / 127. The 32 q of two runs, then as floats
- * scale, scale * (sum of q) of the first, of the second; so on, and behind all groups of eight runs
- * for each run the sum of its squares.
+ * packed: x[i] = scale * q[i], q int8, scale = max |x| / 127. The 32 q of two runs, then of the
+ * first and of the second: scale as a float, as int16 the sum of the first 16 q and of all; so on,
+ * and behind all groups of eight runs for each run the sum of its squares.
  * digits: x[i] = scale * (65536 a[i] + 256 b[i] + c[i]), a, b, c int8, scale = max |x| / (127 *
  * 65536): off by half a scale, as f32's own rounding of the run's largest is. Runs in groups of
- * eight: 16 bytes of each run, then the next 16 ... (6 times): a, b, c; then for each run scale and
- * scale * (sum of x / scale), then for each the sum of its squares.
+ * eight: 16 bytes of each run, then the next 16 ... (7 times): a, b, c; then as floats scale, the
+ * sum of the first 16 integers, of the others, the sum of squares.
  * half: for each run 32 f16, the nearest to x * 2^-6, at most 65504: x up to 4,192,256.
  * Squares, which half has not, are of x before it was rounded and before the gain that it was
- * multiplied by. Runs that the last eight lack nobody writes: they are zeros, or what another form
- * left there, which is finite; weights of whole blocks, which meet them, are zeros there. */
+ * multiplied by. Runs that the last eight lack are zeros, which nobody writes: a buffer that linear
+ * reads holds one form of one k. */
 typedef enum x_form { X_PLAIN, X_F32, X_PACKED, X_DIGITS, X_HALF, X_FORMS } x_form;
 enum { X_HALF_SCALE = 64 };
 static inline uint64_t x_form_bytes(x_form form, uint64_t k) {
     static const uint32_t group_bytes[X_FORMS] = {
-        [X_F32] = 1024 + 32, [X_PACKED] = 352, [X_DIGITS] = 864, [X_HALF] = 512};
+        [X_F32] = 1024 + 32, [X_PACKED] = 352, [X_DIGITS] = 896, [X_HALF] = 512};
     return form == X_PLAIN ? k * 4 : (k + 255) / 256 * group_bytes[form];
 }
 

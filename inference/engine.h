@@ -69,11 +69,12 @@ typedef struct session_buffers {
     gpu_buffer expert_out;       /* [chunk, used, dim] */
     gpu_buffer logits;           /* [logit_rows, vocab] */
     gpu_buffer parts;            /* [sample_part_words(vocab)] u32 */
-    gpu_buffer x_form;           /* [dim] x times the next norm's gain, of one token; with FAST
-                                  * also [chunk, dim] packed or half */
+    gpu_buffer x_form;           /* [dim] x of one token times the next norm's gain, in s->form */
     gpu_buffer attended_form;    /* [heads * head_dim], the same */
-    gpu_buffer hidden_form;      /* [hidden], the same with a row for each slot; of one token's
-                                  * experts each is padded to whole groups of eight runs */
+    gpu_buffer hidden_form;      /* [hidden], the same; of experts [slots, hidden padded to whole
+                                  * groups of eight runs] */
+    gpu_buffer prompt_form;      /* what a prompt's projection reads, where that is not plain:
+                                  * [chunk, k] or [chunk * slots, k] */
     gpu_buffer targets;          /* [chunk] u32: what follows each token, to be scored */
     gpu_buffer nll;              /* [chunk] */
 } session_buffers;

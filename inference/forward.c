@@ -19,10 +19,10 @@ static void mark(const doppler_session *s, const char *name, uint32_t layer, uin
     trace_mark(s->trace, (trace_tensor){name, layer, first, rows, cols, false, buffer, 0});
 }
 
-/* y (+)= W x.  formed: where x goes first in a form that is not plain. */
+/* y (+)= W x */
 static void project(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer x,
-                    gpu_buffer formed, uint32_t tokens, bool add) {
-    gpu_buffer vectors = s->model->weights.vectors;
+                    uint32_t tokens, bool add) {
+    gpu_buffer vectors = s->model->weights.vectors, formed = s->buffers.prompt_form;
     x_form form = session_prompt_form(s, p, tokens);
     if (form != X_PLAIN)
         op_form(session_ops(s), form, formed, x, vectors,
@@ -41,11 +41,11 @@ static void norm(const doppler_session *s, gpu_buffer y, gpu_buffer x, uint32_t 
 }
 
 /* x += W y, or where the model has norms behind its parts x += norm(W y). */
-static void join(const doppler_session *s, const projection *p, gpu_buffer y, gpu_buffer formed,
-                 uint32_t post_norm, uint32_t tokens) {
+static void join(const doppler_session *s, const projection *p, gpu_buffer y, uint32_t post_norm,
+                 uint32_t tokens) {
     const session_buffers *b = &s->buffers;
     bool plain = post_norm == OP_NO_BIAS;
-    project(s, p, plain ? b->x : b->normed, y, formed, tokens, plain);
+    project(s, p, plain ? b->x : b->normed, y, tokens, plain);
     if (!plain) norm(s, b->x, b->normed, post_norm, 0, tokens, RMSNORM_ADD);
 }
 
@@ -82,12 +82,12 @@ static void feed_forward(const doppler_session *s, uint32_t layer, uint32_t toke
         if (!plain) norm(s, b->x, b->normed, w->ffn_post_norm, 0, tokens, RMSNORM_ADD);
         return;
     }
-    project(s, &w->gate_up, b->gate_up, b->normed, b->x_form, tokens, false);
+    project(s, &w->gate_up, b->gate_up, b->normed, tokens, false);
     mark(s, "gate_up", layer, 0, b->gate_up, tokens, 2 * m->hidden);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, tokens, m->activation, m->activation_limit});
     mark(s, "activated", layer, 0, b->activated, tokens, m->hidden);
-    join(s, &w->down, b->activated, b->hidden_form, w->ffn_post_norm, tokens);
+    join(s, &w->down, b->activated, w->ffn_post_norm, tokens);
 }
 
 static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
@@ -98,12 +98,12 @@ static void layer(const doppler_session *s, uint32_t index, uint32_t tokens) {
 
     norm(s, b->normed, b->x, w->attn_norm, 0, tokens, 0);
     mark(s, "attn_norm", index, 0, b->normed, tokens, m->dim);
-    project(s, &w->qkv, b->qkv, b->normed, b->x_form, tokens, false);
+    project(s, &w->qkv, b->qkv, b->normed, tokens, false);
     mark(s, "qkv", index, 0, b->qkv, tokens, qkv_dim);
     attention(s, index, tokens);
     mark(s, "rotated", index, 0, b->qkv, tokens, qkv_dim);
     mark(s, "attended", index, 0, b->attended, tokens, q_dim);
-    join(s, &w->attn_out, b->attended, b->attended_form, w->attn_post_norm, tokens);
+    join(s, &w->attn_out, b->attended, w->attn_post_norm, tokens);
     mark(s, "attn_residual", index, 0, b->x, tokens, m->dim);
 
     norm(s, b->normed, b->x, w->ffn_norm, 0, tokens, 0);
@@ -125,6 +125,6 @@ void forward_head(const doppler_session *s, uint32_t first, uint32_t tokens) {
     const session_buffers *b = &s->buffers;
     norm(s, b->normed, b->x, s->model->weights.final_norm, first, tokens, 0);
     mark(s, "final_norm", TRACE_NO_LAYER, first, b->normed, tokens, m->dim);
-    project(s, &s->model->weights.head, b->logits, b->normed, b->x_form, tokens, false);
+    project(s, &s->model->weights.head, b->logits, b->normed, tokens, false);
     mark(s, "logits", TRACE_NO_LAYER, first, b->logits, tokens, m->vocab);
 }

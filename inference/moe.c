@@ -34,14 +34,13 @@ x_form moe_form(const doppler_session *s, uint32_t layer, uint32_t tokens) {
     return up == down ? up : up == X_PLAIN || down == X_PLAIN ? X_PLAIN : X_PACKED;
 }
 
-/* y[slot, :] = W[expert of the slot] x[slot / share, :].  formed: where x goes first in a form
- * that is not plain. */
+/* y[slot, :] = W[expert of the slot] x[slot / share, :] */
 static void project(const doppler_session *s, x_form form, const projection *p, gpu_buffer y,
-                    gpu_buffer x, gpu_buffer formed, uint32_t tokens, uint32_t share) {
+                    gpu_buffer x, uint32_t tokens, uint32_t share) {
     const model_config *m = &s->model->manifest.model;
     const op_experts e = {m->experts, m->experts_used, share, form, s->buffers.experts,
                           s->buffers.routing};
-    gpu_buffer vectors = s->model->weights.vectors;
+    gpu_buffer vectors = s->model->weights.vectors, formed = s->buffers.prompt_form;
     if (form != X_PLAIN)
         op_form(session_ops(s), form, formed, x, vectors,
                 (struct form_dims){.k = p->part[0].cols,
@@ -76,12 +75,12 @@ void moe_forward(const doppler_session *s, x_form form, uint32_t layer, uint32_t
     uint32_t slots = tokens * m->experts_used;
 
     route(s, form, layer, tokens);
-    project(s, form, &w->gate_up, b->gate_up, b->normed, b->x_form, tokens, m->experts_used);
+    project(s, form, &w->gate_up, b->gate_up, b->normed, tokens, m->experts_used);
     mark(s, "gate_up", layer, b->gate_up, slots, 2 * m->hidden, false);
     op_act_mul(session_ops(s), b->activated, b->gate_up,
                (struct act_mul_dims){m->hidden, slots, m->activation, m->activation_limit});
     mark(s, "activated", layer, b->activated, slots, m->hidden, false);
-    project(s, form, &w->down, b->expert_out, b->activated, b->hidden_form, tokens, 1);
+    project(s, form, &w->down, b->expert_out, b->activated, tokens, 1);
     mark(s, "expert_out", layer, b->expert_out, slots, m->dim, false);
     op_combine(session_ops(s), y, b->expert_out, b->expert_weights,
                (struct combine_dims){m->dim, m->experts_used, tokens, add ? COMBINE_ADD : 0});

@@ -53,22 +53,14 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
-/* Of one token's x in any form, or of so many rows in those that prompts are read in. */
-static uint64_t form_bytes(const doppler_session *s, uint64_t rows, uint32_t k) {
-    uint64_t most = x_form_bytes(session_has_matrices(s) ? X_HALF : X_PACKED, k) *
-                    (s->form == X_PACKED ? rows : 1);
-    for (x_form form = X_F32; form < X_FORMS; form++)
-        if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
-    return most;
-}
-
-/* One token's experts', too, each padded to whole groups of eight runs. */
-static uint64_t hidden_form_bytes(const doppler_session *s) {
+/* Of a prompt's rows in the form that its projections read; a word where they read them plain. */
+static uint64_t prompt_form_bytes(const doppler_session *s) {
     const model_config *m = &s->model->manifest.model;
-    uint32_t slots = token_slots(m);
-    uint64_t one = form_bytes(s, 1, slots * ((m->hidden + 255) / 256 * 256));
-    uint64_t all = form_bytes(s, (uint64_t)s->chunk * slots, m->hidden);
-    return one > all ? one : all;
+    x_form form = session_has_matrices(s) ? X_HALF : X_PACKED;
+    uint32_t k = max_u32(m->dim, m->heads * m->head_dim);
+    uint64_t rows = s->chunk * x_form_bytes(form, k);
+    uint64_t hidden = (uint64_t)s->chunk * token_slots(m) * x_form_bytes(form, m->hidden);
+    return s->form != X_PACKED ? sizeof(float) : rows > hidden ? rows : hidden;
 }
 
 static uint32_t kv_count(const doppler_session *s) {
@@ -108,6 +100,7 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
     const model_config *m = &s->model->manifest.model;
     uint64_t f = sizeof(float), chunk = s->chunk, q_dim = (uint64_t)m->heads * m->head_dim;
     uint64_t kv_dim = (uint64_t)m->kv_heads * m->head_dim;
+    uint64_t padded = ((uint64_t)m->hidden + 255) / 256 * 256;
     uint32_t splits = max_u32(s->splits[LAYER_FULL], s->splits[LAYER_SLIDING]);
     uint64_t slots = chunk * token_slots(m), routed = m->experts ? slots : 1;
     uint64_t routing = m->experts ? op_routing_words((uint32_t)slots, m->experts) : 1;
@@ -132,9 +125,10 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
         {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
-        {form_bytes(s, chunk, m->dim), "x form"},
-        {form_bytes(s, chunk, (uint32_t)q_dim), "attended form"},
-        {hidden_form_bytes(s), "hidden form"},
+        {x_form_bytes(s->form, m->dim), "x form"},
+        {x_form_bytes(s->form, q_dim), "attended form"},
+        {x_form_bytes(s->form, token_slots(m) * padded), "hidden form"},
+        {prompt_form_bytes(s), "prompt form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
     };

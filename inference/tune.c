@@ -156,9 +156,9 @@ static void record_project(const doppler_session *s, op_context o, op_shape shap
     for (uint32_t i = 0; more && !is_shape(w, shape); i++) w = matrix_at(s, i, &of, &more);
     gpu_buffer x = buffer_at(s, of->x);
     if (form != X_PLAIN) {
-        op_form(o, form, buffer_at(s, of->x_form), x, vectors,
+        op_form(o, form, s->buffers.prompt_form, x, vectors,
                 (struct form_dims){.k = w->cols, .tokens = tokens});
-        x = buffer_at(s, of->x_form);
+        x = s->buffers.prompt_form;
     }
     op_project(o, form, buffer_at(s, of->y), 0, w->rows, w, x, tokens, vectors, OP_NO_BIAS, false);
 }
