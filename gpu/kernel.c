@@ -71,7 +71,7 @@ extern const char wgsl_tile_64[], wgsl_tile_128[], wgsl_tile_256[];
 extern const char wgsl_k_scales[];            /* linked with two */
 extern const char wgsl_logits[], wgsl_key[], wgsl_choice[], wgsl_part[], wgsl_tile_store[],
     wgsl_activation[];
-extern const char wgsl_linear_dense[], wgsl_linear_experts[];
+extern const char wgsl_linear_dense[], wgsl_linear_experts[], wgsl_forms_packed_tail[];
 extern const char wgsl_forms_f32[], wgsl_forms_f32_store[], wgsl_forms_packed[],
     wgsl_forms_packed_store[], wgsl_forms_digits[], wgsl_forms_digits_store[],
     wgsl_forms_plain_store[], wgsl_forms_half_store[];
@@ -180,10 +180,10 @@ const kernel_matrix *kernel_matrix_of(const gpu_limits *device) {
 }
 
 /* What kernels of a link have beside a format; NULL ends it. */
-static const char *const link_sources[LINK_COUNT][4] = {
+static const char *const link_sources[LINK_COUNT][5] = {
     [LINK_PROJECT] = {wgsl_part},
     [LINK_TILES] = {wgsl_part, wgsl_tile_store},
-    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes, wgsl_tile_store},
+    [LINK_PROJECT_PACKED] = {wgsl_part, wgsl_bytes, wgsl_tile_store, wgsl_forms_packed_tail},
     [LINK_PROJECT_MATRIX] = {wgsl_part},
     [LINK_LOGITS] = {wgsl_logits, wgsl_key},
     [LINK_CHOICE] = {wgsl_choice, wgsl_key},
@@ -192,11 +192,11 @@ static const char *const link_sources[LINK_COUNT][4] = {
     [LINK_LANES] = {wgsl_lanes_split, wgsl_one_token, wgsl_half},
     [LINK_LANES_FORM] = {wgsl_lanes_whole, wgsl_one_token, wgsl_half},
     [LINK_LINEAR] = {wgsl_linear_dense},
-    [LINK_LINEAR_PACKED] = {wgsl_linear_dense},
+    [LINK_LINEAR_PACKED] = {wgsl_linear_dense, wgsl_forms_packed_tail},
     [LINK_LINEAR_DIGITS] = {wgsl_linear_dense},
     [LINK_EXPERTS] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
     [LINK_EXPERTS_DIGITS] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
-    [LINK_EXPERTS_PACKED] = {wgsl_linear_experts, wgsl_choice, wgsl_key},
+    [LINK_EXPERTS_PACKED] = {wgsl_linear_experts, wgsl_choice, wgsl_key, wgsl_forms_packed_tail},
 };
 
 /* Of variants; KERNEL_GATHER, 0: of none. */

@@ -12,7 +12,7 @@ static size_t x_f32_at(uint64_t run, uint32_t i) {
                     i % 4);
 }
 
-enum { PAIR_WORDS = 20, PAIR_TAILS = 16, DIGITS_WORDS = 216, DIGITS_TAILS = 192 };
+enum { PAIR_WORDS = 20, PAIR_TAILS = 16 };
 
 /* Words of a run in the packed form: its integers and, behind those of two runs, its tail. */
 static size_t x_packed_at(uint64_t run) { return (size_t)(run / 2 * PAIR_WORDS + run % 2 * 8); }
@@ -20,66 +20,68 @@ static size_t x_packed_tail(uint64_t run) {
     return (size_t)(run / 2 * PAIR_WORDS + PAIR_TAILS + run % 2 * 2);
 }
 
-/* Byte 16 * part of a run in the digits form: groups of [6 parts][8 runs], then tails. */
+/* The word where part `part` of a run begins in the digits form: groups of eight runs, [7 parts of
+ * 16 bytes][8 runs]. */
+enum { DIGITS_TAIL = 6 };
 static size_t x_digits_at(uint64_t run, uint32_t part) {
-    return (size_t)(run / X_GROUP * DIGITS_WORDS + part * X_GROUP * 4 + run % X_GROUP * 4) * 4;
-}
-static size_t x_digits_tail(uint64_t run) {
-    return (size_t)(run / X_GROUP * DIGITS_WORDS + DIGITS_TAILS + run % X_GROUP * 2);
+    return (size_t)((run / X_GROUP * 7 + part) * X_GROUP + run % X_GROUP) * 4;
 }
 
 /* The word of the sum of squares of run `run` of an x [k]. */
 static size_t x_square_at(x_form form, uint64_t k, uint64_t run) {
     uint64_t groups = (k + X_GROUP_FLOATS - 1) / X_GROUP_FLOATS;
-    if (form == X_DIGITS)
-        return (size_t)((run / X_GROUP + 1) * DIGITS_WORDS - X_GROUP + run % X_GROUP);
+    if (form == X_DIGITS) return x_digits_at(run, DIGITS_TAIL) + 3;
     return (size_t)(groups * (form == X_PACKED ? X_GROUP / 2 * PAIR_WORDS : X_GROUP_FLOATS) + run);
 }
 
-/* A run as integers of at most `most`: q; tail: scale, scale times their sum. */
-static void x_round(const float *v, float most, int32_t *q, float *tail) {
-    float largest = 0, scale = 0, inverse = 0;
-    int32_t sum = 0;
+/* A run as scale times integers of at most `most`, whose halves have these sums. */
+typedef struct rounded { int32_t q[X_RUN], sums[2]; float scale; } rounded;
+
+static rounded x_round(const float *v, float most) {
+    rounded r = {.scale = 0};
+    float largest = 0, inverse = 0;
     for (uint32_t i = 0; i < X_RUN; i++) largest = fmaxf(largest, fabsf(v[i]));
     if (largest > 1e-30f) {
-        scale = largest / most;
+        r.scale = largest / most;
         inverse = most / largest;
     }
     for (uint32_t i = 0; i < X_RUN; i++) {
-        q[i] = (int32_t)fmaxf(-most, fminf(rintf(v[i] * inverse), most));
-        sum += q[i];
+        r.q[i] = (int32_t)fmaxf(-most, fminf(rintf(v[i] * inverse), most));
+        r.sums[i / 16] += r.q[i];
     }
-    tail[0] = scale;
-    tail[1] = scale * (float)sum;
+    return r;
 }
 
 static void x_store_packed(float *to, uint64_t run, const float *v) {
-    int32_t q[X_RUN];
+    rounded r = x_round(v, 127);
     int8_t bytes[X_RUN];
-    x_round(v, 127, q, to + x_packed_tail(run));
-    for (uint32_t i = 0; i < X_RUN; i++) bytes[i] = (int8_t)q[i];
+    int16_t sums[] = {(int16_t)r.sums[0], (int16_t)(r.sums[0] + r.sums[1])};
+    for (uint32_t i = 0; i < X_RUN; i++) bytes[i] = (int8_t)r.q[i];
     memcpy(to + x_packed_at(run), bytes, sizeof bytes);
+    to[x_packed_tail(run)] = r.scale;
+    memcpy(to + x_packed_tail(run) + 1, sums, sizeof sums);
 }
 
 /* Digits are the bytes of q + 0x808080 with their top bits turned. */
 static void x_store_digits(float *to, uint64_t run, const float *v) {
-    int32_t q[X_RUN];
-    uint8_t *bytes = (uint8_t *)to;
-    x_round(v, 127 * 65536, q, to + x_digits_tail(run));
+    rounded r = x_round(v, 127 * 65536);
+    float tail[] = {r.scale, (float)r.sums[0], (float)r.sums[1]};
     for (uint32_t i = 0; i < X_RUN; i++) {
-        uint32_t digits = (uint32_t)(q[i] + 0x808080) ^ 0x808080;
-        for (uint32_t d = 0; d < 3; d++)
-            bytes[x_digits_at(run, 2 * d + i / 16) + i % 16] = (uint8_t)(digits >> (16 - 8 * d));
+        uint32_t digits = (uint32_t)(r.q[i] + 0x808080) ^ 0x808080;
+        for (uint32_t d = 0; d < 3; d++) {
+            uint8_t *bytes = (uint8_t *)(to + x_digits_at(run, 2 * d + i / 16));
+            bytes[i % 16] = (uint8_t)(digits >> (16 - 8 * d));
+        }
     }
+    memcpy(to + x_digits_at(run, DIGITS_TAIL), tail, sizeof tail);
 }
 
 static void x_load_digits(const float *from, uint64_t run, float *out) {
-    const uint8_t *bytes = (const uint8_t *)from;
-    float scale = from[x_digits_tail(run)];
+    float scale = from[x_digits_at(run, DIGITS_TAIL)];
     for (uint32_t i = 0; i < X_RUN; i++) {
         int32_t q = 0;
         for (uint32_t d = 0; d < 3; d++)
-            q = q * 256 + (int8_t)bytes[x_digits_at(run, 2 * d + i / 16) + i % 16];
+            q = q * 256 + ((const int8_t *)(from + x_digits_at(run, 2 * d + i / 16)))[i % 16];
         out[i] = scale * (float)q;
     }
 }

@@ -27,7 +27,6 @@
 override WG: u32 = 256u;
 const ROWS: u32 = 32u;
 const VALUES: u32 = R + 1u;          // that a team adds up: rows, squares
-const EARLY: u32 = 2u;               // vec4s of squares a thread has before it reads weights
 const FORM_RUNS: u32 = 1u;           // that a workgroup writes
 const NORM: u32 = 1u;
 const BIAS: u32 = 2u;
@@ -48,12 +47,6 @@ struct Dims {
 
 fn vector4(i: u32) -> vec4f {
     return vec4f(vectors[i], vectors[i + 1u], vectors[i + 2u], vectors[i + 3u]);
-}
-
-// The sum of squares of runs 4i .. 4i + 3, of those that x has: behind them may be anything.
-fn square_sum(i: u32, squares: vec4f) -> f32 {
-    let there = vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) < vec4u(dims.k / 32u);
-    return dot(select(vec4f(), squares, there), vec4f(1.0));
 }
 
 // Sums of rows r .. r + 3 of the workgroup's, those behind `up` from ROWS on.
@@ -80,12 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var bias = vec4f();
     var second_bias = vec4f();
     var v = vec4f();
-    var squares: array<vec4f, EARLY>;                    // team 0 adds them up
-    let square_count = select(0u, (dims.k + 127u) / 128u, (dims.flags & NORM) != 0u && t < team);
-    for (var j = 0u; j < EARLY; j++) {                   // asked for early: it takes a while
-        if (t + j * team < square_count) { squares[j] = x_squares(t + j * team); }
-    }
-    if (works) {
+    if (works) {                                         // asked for early: it takes a while
         if ((dims.flags & GAIN) != 0u) { gain = vector4(dims.gain + r); }
         if ((dims.flags & ADD) != 0u) {
             for (var i = 0u; i < 4u; i++) { v[i] = y[dims.y_first + min(r + i, last)]; }
@@ -108,9 +96,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             for (var j = 0u; j < R; j++) { sums[j] += piece_dot(w + min(row + j, last), i, &piece); }
         }
     }
-    for (var j = 0u; j < EARLY; j++) { sums[R] += square_sum(t + j * team, squares[j]); }
-    for (var i = t + EARLY * team; i < square_count; i += team) {
-        sums[R] += square_sum(i, x_squares(i));
+    if ((dims.flags & NORM) != 0u && t < team) {         // here they cost the loop no registers
+        for (var i = t; 128u * i < dims.k; i += team) { sums[R] += dot(x_squares(i), vec4f(1.0)); }
     }
     team_store(t, team, &sums);
     workgroupBarrier();

@@ -53,8 +53,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
             let at = 5u * i * PAIRS + lane / 2u;
             let low = tile[at + lane % 2u * 2u * PAIRS];
             let high = tile[at + (lane % 2u * 2u + 1u) * PAIRS];
-            let tail = bitcast<vec4f>(tile[at + 4u * PAIRS]);
-            let scales = select(tail.xy, tail.zw, lane % 2u == 1u);
+            let s = run_tail(tile[at + 4u * PAIRS], lane % 2u == 1u);
+            let scales = vec2f(s.x, s.x * s.y);
             sum[0][i] = run_dot(a.low, a.high, a.scales, low, high, scales, sum[0][i]);
             sum[1][i] = run_dot(b.low, b.high, b.scales, low, high, scales, sum[1][i]);
         }

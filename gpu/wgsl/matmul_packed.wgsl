@@ -52,8 +52,8 @@ fn bring_x(token: u32, run: u32, third: u32, row: u32) {
     if (third < 2u) {
         x_tile[token / 16u][turn][third][token % 8u][token / 8u % 2u] = v;
     } else {
-        x_scales[token / 16u][turn][token % 8u][token / 8u % 2u] =
-            bitcast<vec2f>(select(v.xy, v.zw, turn == 1u));
+        let s = run_tail(v, turn == 1u);
+        x_scales[token / 16u][turn][token % 8u][token / 8u % 2u] = vec2f(s.x, s.x * s.y);
     }
 }
 

@@ -165,7 +165,7 @@ static bool check(const kernel_case *c, char *why, size_t why_bytes) {
 
 /* x [ins, k] in a form, each padded with zeros. */
 static void make_x(linear_case *l, uint64_t *seed, kernel_case *c) {
-    static const size_t run_bytes[] = {[X_F32] = 128, [X_PACKED] = 40, [X_DIGITS] = 108};
+    static const size_t run_bytes[] = {[X_F32] = 128, [X_PACKED] = 40, [X_DIGITS] = 112};
     const setup *s = &l->s;
     size_t one = padded(s->k) / 32 * run_bytes[s->form];
     c->buffer[1].bytes = (size_t)x_form_bytes(s->form, ins(s) * padded(s->k));

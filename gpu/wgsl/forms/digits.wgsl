@@ -3,35 +3,40 @@
 //
 //   x[i] = scale * (65536 a[i] + 256 b[i] + c[i])
 //
-// Runs stand in groups of eight, of 54 vec4s: [6 vec4s][8 runs], a, b, c in two vec4s each; then as
-// floats [8 runs][scale, scale * (sum of the integers)], and for each run the sum of squares of x
-// before it was rounded and before any gain. Runs behind k are as gpu/dims.h says. Read with
-// packed/*.wgsl, as forms/packed.wgsl is. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
+// Runs stand in groups of eight, [7 vec4s][8 runs]: a, b, c in two vec4s each, then as floats
+// scale, the sum of the first 16 integers, of the others, and the sum of squares of x before it was
+// rounded and before any gain. Runs behind k are zeros. Read with packed/*.wgsl, as
+// forms/packed.wgsl is. x: array<vec4u>. Needs packed_4x8_integer_dot_product.
 const R: u32 = 2u;                   // rows of a team
 
 struct Digits { a: vec4u, b: vec4u, c: vec4u }
-struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec2f, PIECE> }
+// s: as in forms/packed.wgsl.
+struct Piece { q: array<Digits, 2u * PIECE>, s: array<vec4f, PIECE> }
 
 // The first piece of a group of eight runs.
 fn piece_of_group(group: u32) -> u32 { return group * (8u / PIECE); }
 
+// The first vec4 of a run.
+fn digits_at(run: u32) -> u32 { return run / 8u * 56u + run % 8u; }
+
 fn piece_load(i: u32) -> Piece {
     var piece: Piece;
-    var tail: vec4u;
     for (var n = 0u; n < PIECE; n++) {
         let run = piece_run(i) + n * STEP;
-        let group = run / 8u * 54u;
-        let at = group + run % 8u;
+        let at = digits_at(run);
         piece.q[2u * n] = Digits(x[at], x[at + 16u], x[at + 32u]);
         piece.q[2u * n + 1u] = Digits(x[at + 8u], x[at + 24u], x[at + 40u]);
-        if (n == 0u || STEP > 1u) { tail = x[group + 48u + run / 2u % 4u]; }
-        piece.s[n] = bitcast<vec2f>(select(tail.xy, tail.zw, run % 2u == 1u));
+        let tail = bitcast<vec4f>(x[at + 48u]);
+        piece.s[n] = vec4f(tail.x, tail.y + tail.z, tail.yz);
     }
     return piece;
 }
 
 // Squares of runs 4i .. 4i + 3.
-fn x_squares(i: u32) -> vec4f { return bitcast<vec4f>(x[i / 2u * 54u + 52u + i % 2u]); }
+fn x_squares(i: u32) -> vec4f {
+    let at = digits_at(4u * i) + 48u;
+    return bitcast<vec4f>(vec4u(x[at].w, x[at + 1u].w, x[at + 2u].w, x[at + 3u].w));
+}
 
 // The sum of 16 products with one digit.
 fn dot16_digit(w: vec4u, digit: vec4u) -> i32 {

@@ -17,7 +17,7 @@ fn form_bytes(v: vec4u, place: u32) -> u32 {
 fn form_store(works: bool, slot: u32, i: u32, token: u32, run: u32, k: u32, v: vec4f,
               square: f32) {
     let at = 8u * slot + i;
-    let group = ((k + 255u) / 256u * token + run / 8u) * 216u;
+    let to = ((k + 255u) / 256u * token + run / 8u) * 224u + 4u * (run % 8u);
     if (works) {
         let a = abs(v);
         form_largest[at] = max(max(a.x, a.y), max(a.z, a.w));
@@ -30,18 +30,20 @@ fn form_store(works: bool, slot: u32, i: u32, token: u32, run: u32, k: u32, v: v
         let q = vec4i(clamp(round(v * inverse), vec4f(-FORM_MOST), vec4f(FORM_MOST)));
         let digits = bitcast<vec4u>(q + vec4i(0x808080)) ^ vec4u(0x808080u);
         for (var d = 0u; d < 3u; d++) {
-            out[group + 32u * (2u * d + i / 4u) + 4u * (run % 8u) + i % 4u] =
-                form_bytes(digits, 2u - d);
+            out[to + 32u * (2u * d + i / 4u) + i % 4u] = form_bytes(digits, 2u - d);
         }
         form_sums[at] = vec2f(f32(q.x + q.y + q.z + q.w), square);
     }
     workgroupBarrier();
     if (works && i == 0u) {
         let scale = select(0.0, largest / FORM_MOST, largest > 1e-30);
-        var sums = vec2f();
-        for (var j = 0u; j < 8u; j++) { sums += form_sums[8u * slot + j]; }
-        out[group + 192u + 2u * (run % 8u)] = bitcast<u32>(scale);
-        out[group + 193u + 2u * (run % 8u)] = bitcast<u32>(scale * sums.x);
-        out[group + 208u + run % 8u] = bitcast<u32>(sums.y);
+        var low = vec2f();
+        var high = vec2f();
+        for (var j = 0u; j < 4u; j++) {
+            low += form_sums[8u * slot + j];
+            high += form_sums[8u * slot + j + 4u];
+        }
+        let tail = vec4f(scale, low.x, high.x, low.y + high.y);
+        for (var j = 0u; j < 4u; j++) { out[to + 192u + j] = bitcast<u32>(tail[j]); }
     }
 }

@@ -28,10 +28,15 @@ fn form_store(works: bool, slot: u32, i: u32, token: u32, run: u32, k: u32, v: v
     workgroupBarrier();
     if (works && i == 0u) {
         let scale = select(0.0, largest / 127.0, largest > 1e-30);
-        var sums = vec2f();
-        for (var j = 0u; j < 8u; j++) { sums += form_sums[8u * slot + j]; }
+        var low = vec2f();
+        var high = vec2f();
+        for (var j = 0u; j < 4u; j++) {
+            low += form_sums[8u * slot + j];
+            high += form_sums[8u * slot + j + 4u];
+        }
+        let sums = bitcast<vec2u>(vec2i(vec2f(low.x, low.x + high.x)));
         out[pair + 16u + 2u * (run % 2u)] = bitcast<u32>(scale);
-        out[pair + 17u + 2u * (run % 2u)] = bitcast<u32>(scale * sums.x);
-        out[start + groups * 80u + run] = bitcast<u32>(sums.y);
+        out[pair + 17u + 2u * (run % 2u)] = (sums.x & 0xFFFFu) | (sums.y << 16u);
+        out[start + groups * 80u + run] = bitcast<u32>(low.y + high.y);
     }
 }

@@ -1,7 +1,7 @@
 // packed/q5_0.wgsl - a run of a Q5_0 row times packed x. Linked with weights/q5_0.wgsl and
 // forms/packed.wgsl.
 //
-//   sum of w[i] x[i] = d (scale (sum of q[i] xq[i]) - 16 scale (sum of xq[i]))
+//   sum of w[i] x[i] = d scale (sum of q[i] xq[i] - 16 (sum of xq[i]))
 const PIECE: u32 = 1u;
 const STEP: u32 = 1u;
 const PIECE_ROWS: u32 = 2u;         // of a team
@@ -15,8 +15,7 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let high = q5_0_high(at, i);
     let low = weights[at + i];
     let s = (*piece).s[0];
-    return q5_0_scale(at, i) * (s.x * (dot16(q5_0_quants(low, high), (*piece).q[0])
-                                     + dot16(q5_0_quants(low >> vec4u(4u), high >> 16u),
-                                             (*piece).q[1]))
-                              - 16.0 * s.y);
+    let second = q5_0_quants(low >> vec4u(4u), high >> 16u);
+    return q5_0_scale(at, i) * s.x * (dot16(q5_0_quants(low, high), (*piece).q[0])
+                                    + dot16(second, (*piece).q[1]) - 16.0 * s.y);
 }

@@ -13,7 +13,6 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let block = (row * ((dims.k + 255u) / 256u) + i / 8u) * 11u;
     let d = k_scales(weights[block], r);
     let s = (*piece).s[0];
-    return d.x * s.x * (dot16(q5_k_quants(block, r, 0u), (*piece).q[0])
-                      + dot16(q5_k_quants(block, r, 1u), (*piece).q[1]))
-         - d.y * s.y;
+    return s.x * (d.x * (dot16(q5_k_quants(block, r, 0u), (*piece).q[0])
+                       + dot16(q5_k_quants(block, r, 1u), (*piece).q[1])) - d.y * s.y);
 }

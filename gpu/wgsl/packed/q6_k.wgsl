@@ -1,8 +1,7 @@
 // packed/q6_k.wgsl - a piece of a Q6_K row times packed x: runs 4h + j and 4h + j + 2 of a block,
 // j < 2, which share their bytes. Linked with weights/q6_k.wgsl and forms/packed.wgsl.
 //
-//   sum of w[i] x[i] = d sc scale (sum of q[i] xq[i] - 32 (sum of xq[i])), for each 16 weights,
-//   whose sum of xq is a product with ones
+//   sum of w[i] x[i] = d sc scale (sum of q[i] xq[i] - 32 (sum of xq[i])), for each 16 weights
 const PIECE: u32 = 2u;
 const STEP: u32 = 2u;
 const PIECE_ROWS: u32 = 2u;         // of a team
@@ -36,10 +35,9 @@ fn piece_dot(row: u32, i: u32, piece: ptr<function, Piece>) -> f32 {
     let low_b = (b & nibbles) | ((high_b << vec4u(4u)) & pairs);
     let high = ((a >> vec4u(4u)) & nibbles) | (high_a & pairs);
     let high_b2 = ((b >> vec4u(4u)) & nibbles) | (high_b & pairs);
-    let ones = vec4u(0x01010101u);
     return d * dot(sc * vec4f(s.xx, t.xx),
-                   vec4f(dot16(low, (*piece).q[0]) - 32.0 * dot16(ones, (*piece).q[0]),
-                         dot16(low_b, (*piece).q[1]) - 32.0 * dot16(ones, (*piece).q[1]),
-                         dot16(high, (*piece).q[2]) - 32.0 * dot16(ones, (*piece).q[2]),
-                         dot16(high_b2, (*piece).q[3]) - 32.0 * dot16(ones, (*piece).q[3])));
+                   vec4f(dot16(low, (*piece).q[0]) - 32.0 * s.z,
+                         dot16(low_b, (*piece).q[1]) - 32.0 * s.w,
+                         dot16(high, (*piece).q[2]) - 32.0 * t.z,
+                         dot16(high_b2, (*piece).q[3]) - 32.0 * t.w));
 }
