@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
                              vec2u(dims.rows - 1u));
     var sum: array<vec4f, 2>;        // [row]
     for (var first = 0u; first < runs; first += LANES) {
-        let run = min(first + lane, runs - 1u);      // beyond the end x is zero
+        let run = min(first + lane, runs - 1u);      // beyond the end x's scales are made zero
         let a = w_bytes(rows.x, run);
         let b = w_bytes(rows.y, run);
         for (var i = t; i < TOKENS * 5u * PAIRS; i += WG) {
@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
             let low = tile[at + lane % 2u * 2u * PAIRS];
             let high = tile[at + (lane % 2u * 2u + 1u) * PAIRS];
             let s = run_tail(tile[at + 4u * PAIRS], lane % 2u == 1u);
-            let scales = vec2f(s.x, s.x * s.y);
+            let scales = select(vec2f(), vec2f(s.x, s.x * s.y), first + lane < runs);
             sum[0][i] = run_dot(a.low, a.high, a.scales, low, high, scales, sum[0][i]);
             sum[1][i] = run_dot(b.low, b.high, b.scales, low, high, scales, sum[1][i]);
         }

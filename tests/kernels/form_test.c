@@ -103,9 +103,10 @@ static void random_halves(uint32_t k, char *at, double *x, uint64_t *seed) {
     }
 }
 
-void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *seed) {
-    char *at = calloc(1, (size_t)x_form_bytes(form, k));
+void *form_random(x_form form, uint32_t k, int behind, double *x, double *square, uint64_t *seed) {
+    char *at = malloc((size_t)x_form_bytes(form, k));
     if (!at) abort();
+    memset(at, behind, (size_t)x_form_bytes(form, k));
     *square = 0;
     if (form == X_HALF) {
         random_halves(k, at, x, seed);

@@ -5,8 +5,8 @@
 #include "tests/kernels/kernel_test.h"
 
 /* A random x [k] in a form, malloc'ed; x is what it holds. The squares, which belong to x before
- * its gain, are random, too: *square is their sum; half has none. */
-void *form_random(x_form form, uint32_t k, double *x, double *square, uint64_t *seed);
+ * its gain, are random, too: *square is their sum; half has none. behind: the bytes of no run. */
+void *form_random(x_form form, uint32_t k, int behind, double *x, double *square, uint64_t *seed);
 /* The nearest finite f16 number. */
 double form_near_half(double v);
 /* What such an x, or a plain one, holds. */

@@ -195,6 +195,7 @@ static void make_experts(const projection *p, uint64_t *seed, kernel_case *c) {
     make_routing(p, c->buffer[IDS].data, c->buffer[ROUTING].data);
 }
 
+/* Behind k rows hold what nothing may depend on. */
 static void make_x(const projection *p, uint64_t *seed, kernel_case *c) {
     size_t row_bytes = (size_t)x_form_bytes(p->form, p->k);
     c->buffer[X].bytes = x_rows(p) * row_bytes;
@@ -206,7 +207,7 @@ static void make_x(const projection *p, uint64_t *seed, kernel_case *c) {
     double *values = malloc(p->k * sizeof *values), square;
     if (!x || !values) abort();
     for (uint32_t t = 0; t < x_rows(p); t++) {
-        void *row = form_random(p->form, p->k, values, &square, seed);
+        void *row = form_random(p->form, p->k, 0xFF, values, &square, seed);
         memcpy(x + t * row_bytes, row, row_bytes);
         free(row);
     }

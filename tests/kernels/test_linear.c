@@ -170,12 +170,12 @@ static void make_x(linear_case *l, uint64_t *seed, kernel_case *c) {
     size_t one = padded(s->k) / 32 * run_bytes[s->form];
     c->buffer[1].bytes = (size_t)x_form_bytes(s->form, ins(s) * padded(s->k));
     if (ins(s) == 1) {
-        c->buffer[1].data = form_random(s->form, s->k, l->x, &l->square, seed);
+        c->buffer[1].data = form_random(s->form, s->k, 0, l->x, &l->square, seed);
         return;
     }
     char *all = c->buffer[1].data = calloc(1, c->buffer[1].bytes);
     for (uint32_t in = 0; all && in < ins(s); in++) {
-        void *x = form_random(s->form, s->k, l->x + in * s->k, &l->square, seed);
+        void *x = form_random(s->form, s->k, 0, l->x + in * s->k, &l->square, seed);
         memcpy(all + in * one, x, one);
         free(x);
     }
