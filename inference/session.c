@@ -53,6 +53,14 @@ static uint32_t key_splits(const doppler_session *s, uint32_t keys) {
     return max_u32(LEAST_SPLITS, min_u32(groups, keys / SPLIT_KEYS));
 }
 
+/* Of one token's x in any form: which, is settled when programs have been tested. */
+static uint64_t form_bytes(uint64_t k) {
+    uint64_t most = 0;
+    for (x_form form = 0; form < X_FORMS; form++)
+        if (x_form_bytes(form, k) > most) most = x_form_bytes(form, k);
+    return most;
+}
+
 /* Of a prompt's rows in the form that its projections read; a word where they read them plain. */
 static uint64_t prompt_form_bytes(const doppler_session *s) {
     const model_config *m = &s->model->manifest.model;
@@ -125,9 +133,9 @@ static void plan_buffers(const doppler_session *s, gpu_buffer_desc *out) {
         {(m->experts ? slots * m->dim : 1) * f, "expert_out"},
         {(uint64_t)s->logit_rows * m->vocab * f, "logits"},
         {(uint64_t)sample_part_words(m->vocab) * 4, "parts"},
-        {x_form_bytes(s->form, m->dim), "x form"},
-        {x_form_bytes(s->form, q_dim), "attended form"},
-        {x_form_bytes(s->form, token_slots(m) * padded), "hidden form"},
+        {form_bytes(m->dim), "x form"},
+        {form_bytes(q_dim), "attended form"},
+        {form_bytes(token_slots(m) * padded), "hidden form"},
         {prompt_form_bytes(s), "prompt form"},
         {chunk * 4, "targets"},
         {chunk * f, "nll"},
