@@ -22,8 +22,7 @@ static size_t digits_at(uint32_t run, uint32_t part) {
 
 /* Where scale and sums of a run are. */
 static size_t tail_at(x_form form, uint32_t run) {
-    return form == X_PACKED ? (size_t)run / 2 * 80 + 64 + run % 2 * 8
-                            : digits_at(run, 6);
+    return form == X_PACKED ? (size_t)run / 2 * 80 + 64 + run % 2 * 8 : digits_at(run, 6);
 }
 
 /* Where the squares of a run of an x [k] are. */
